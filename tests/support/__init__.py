@@ -1,0 +1,1 @@
+"""What the tests share: servers, raw wire clients, scripted peers, a proxy with faults."""
