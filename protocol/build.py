@@ -1,8 +1,8 @@
 """Builders of the cold messages, one function for each: complete framed bytes, through the declarations.
 
 Strings may be `str` (sent as UTF-8) or bytes (sent as they are). Every function raises LocalProtocolError
-when its arguments do not fit the message: a NUL inside a string, more than 65,535 values, a number out of range.
-The messages without fields are built once.
+when its arguments do not fit the message: a NUL in a string, more than 65,535 values, a number too big. The
+messages without fields are built once.
 """
 
 from __future__ import annotations
