@@ -52,8 +52,8 @@ def read_parse(buf: bytes, start: int, end: int) -> tuple[bytes, bytes, bytes]:
 def read_bind(buf: bytes, start: int, end: int) -> tuple[bytes, bytes, int]:
     """Return portal, statement and the offset of the rest of a Bind, which stays unread.
 
-    Works on the head of a body: `end` may lie beyond the buffer. Raises Incomplete when the buffer ends ahead of
-    the second NUL, and RemoteProtocolError when the body does. The rest is for `check_bind_rest` or
+    Works on the head of a body: `end` may lie beyond the buffer. Raises Incomplete when the buffer ends ahead
+    of the second NUL, and RemoteProtocolError when the body does. The rest is for `check_bind_rest` or
     `bind_parameters`, once all of it is there: until then the Bind is not proved valid.
     """
     portal_end = buf.find(0, start, end)

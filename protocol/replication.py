@@ -1,7 +1,7 @@
 """What the CopyData of a replication connection carries: messages inside messages, with a tag of their own.
 
-Some letters mean different things to each side and in each command, so there is a table for what a standby sends,
-one for what a server streams, and one for a base backup. Positions in the log and transaction times are 64 bits;
+Some letters mean different things to each side and in each command, so there is a table for what a standby
+sends, one for what a server streams, and one for a base backup. Positions in the log and times have 64 bits;
 times count microseconds since the first of January 2000.
 """
 
@@ -61,7 +61,7 @@ BACKUP: Final = {
 
 
 def parse(table: Mapping[str, Any], data: bytes) -> tuple[str, Any]:
-    """Read what a CopyData carries: its name in `table`, and its fields. RemoteProtocolError when it is none."""
+    """Read what a CopyData carries: its name in `table`, and its fields; RemoteProtocolError if none."""
     for name, declaration in table.items():
         try:
             return name, declaration.parse(data)
