@@ -1,0 +1,183 @@
+"""`forebay demo`: the order of things.
+
+Up: a cluster, its schema and rows, Forebay, visitors. Down, on every way out: visitors, Forebay,
+PostgreSQL, the temporary directory. Until the visitors run, a signal raises KeyboardInterrupt wherever we
+are; while they run it only sets an event, so that statements under way are answered; once we are going down
+it is ignored, because every step of that has a deadline of its own. The handlers are plain ones: an event
+loop's would fall back to the system's defaults when the loop closes, just before the children are stopped.
+
+Standard output carries the summary alone; everything else is written to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+from rich.console import Console
+from rich.live import Live
+
+from proxy.demo import children, postgres, server, shop, summary
+from proxy.demo.meter import Meter
+from proxy.demo.postgres import Postgres, PostgresError
+from proxy.demo.progress import Progress
+from proxy.demo.server import Forebay, ForebayError
+from proxy.demo.view import Page
+from proxy.demo.workload import CONNECTIONS, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+_TICK: Final = 1.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTED: Final = 130  # what a shell says of a program that Ctrl-C ended
+
+
+def run(seconds: float | None, view: bool) -> int:
+    """Run the demo for `seconds` (None: until Ctrl-C), with a live page or without; returns the exit status.
+
+    0 when every statement was answered well, 1 when one failed or nothing ran, 130 when interrupted before
+    the shop was open.
+    """
+    console = Console(stderr=True)
+    with _raising_signals():
+        try:
+            return _run(console, seconds, view and sys.stderr.isatty())
+        except KeyboardInterrupt:
+            console.print("interrupted; everything is stopped and removed")
+            return _INTERRUPTED
+        except (PostgresError, ForebayError) as error:
+            console.print(str(error), style="red", markup=False, highlight=False)
+            return 1
+
+
+def _run(console: Console, seconds: float | None, view: bool) -> int:
+    progress = Progress(console)
+    progress.say("Forebay demo: a shop on an embedded PostgreSQL, all of it in a temporary directory")
+    with contextlib.ExitStack() as stack:
+        try:
+            database, forebay = _prepare(stack, progress)
+            lines = what_next(forebay, database)
+            if not view:
+                for name, line in lines:
+                    progress.say(f"  {name:<12} {line}")
+            workload = Workload(forebay.dsn, CONNECTIONS)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                opening = _open_shop(workload, forebay, seconds, _Screen(console, lines) if view else None)
+                period = runner.run(opening)
+        finally:
+            _on_signals(signal.SIG_IGN)
+        if workload.tally.errors:
+            progress.say(children.tail(forebay.log))
+        progress.say("stopping")
+    found = summary.figures(workload.tally, period)
+    found["metrics_url"] = f"{forebay.http}/metrics"
+    if workload.tally.first_error:
+        found["first_error"] = workload.tally.first_error
+    sys.stdout.write(summary.lines(found))
+    sys.stdout.flush()
+    return summary.exit_status(workload.tally)
+
+
+def _prepare(stack: contextlib.ExitStack, progress: Progress) -> tuple[Postgres, Forebay]:
+    """Start everything that the visitors need; `stack` takes it down again."""
+    account = postgres.unprivileged()
+    login = shop.Login()
+    home = stack.enter_context(postgres.workspace(account))
+    database = Postgres(home, account)
+    with progress.step("create a PostgreSQL cluster"):
+        database.create()
+    with progress.step("start PostgreSQL"):
+        stack.enter_context(postgres.running(database))
+        asyncio.run(shop.create_database(database, login))
+    upstream = database.url(login.user, login.password, login.database)
+    asyncio.run(shop.load(upstream, lambda name: progress.step(f"fill the shop: {name}")))
+    with progress.step("start Forebay"):
+        forebay = stack.enter_context(server.running(Forebay(home, login), upstream))
+        asyncio.run(forebay.wait_ready())
+    return database, forebay
+
+
+def what_next(forebay: Forebay, database: Postgres) -> list[tuple[str, str]]:
+    """What a visitor may type while the demo runs: (what for, the line)."""
+    psql = shutil.which("psql") or str(database.bin / "psql")
+    return [
+        ("try it", f"{psql} '{forebay.dsn}'"),
+        ("console", f"{psql} '{forebay.url('forebay')}' -c 'SHOW POOLS'"),
+        ("metrics", f"curl {forebay.http}/metrics"),
+        ("page", f"{forebay.http}/"),
+        ("end", "Ctrl-C stops and removes everything"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Screen:
+    """Where the live page is drawn, and what it says at its end."""
+
+    console: Console
+    lines: list[tuple[str, str]]
+
+
+async def _open_shop(
+    workload: Workload, forebay: Forebay, seconds: float | None, screen: _Screen | None
+) -> summary.Period:
+    """Let the visitors in until the time is over or a signal comes."""
+    loop = asyncio.get_running_loop()
+    _on_signals(lambda _signum, _frame: loop.call_soon_threadsafe(workload.stop.set))
+    async with Meter(forebay.http, forebay.login.database) as meter:
+        before = await meter.read()
+        began = time.perf_counter()
+        visits = asyncio.create_task(workload.run())
+        try:
+            if seconds is not None:
+                loop.call_later(seconds, workload.stop.set)
+            if screen is not None:
+                await _show(screen, Page(workload.tally, before, screen.lines), meter, visits)
+        finally:
+            if screen is not None:
+                workload.stop.set()
+            await visits
+        took = time.perf_counter() - began
+        after = await meter.read()
+    return summary.Period(took, before, after if after.reached else before)
+
+
+async def _show(screen: _Screen, page: Page, meter: Meter, visits: asyncio.Task[None]) -> None:
+    """Keep the page up to date until the visits end."""
+    began = time.perf_counter()
+    with Live(page, console=screen.console, screen=True, auto_refresh=False) as live:
+        while not visits.done():
+            await asyncio.wait([visits], timeout=_TICK)
+            page.tick(time.perf_counter() - began, await meter.read())
+            live.refresh()
+
+
+@contextlib.contextmanager
+def _raising_signals() -> Iterator[None]:
+    """Make every signal that ends us raise KeyboardInterrupt, also one that our parent made us ignore."""
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        # once is enough: a second one must not break what takes everything down
+        _on_signals(signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    earlier = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+    _on_signals(interrupt)
+    try:
+        yield
+    finally:
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    for signum in _SIGNALS:
+        signal.signal(signum, handler)
