@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _TIMEOUT: Final = 5.0
-_DIGEST_TEXT: Final = ("text", "statement", "normalized", "query")
-_DIGEST_SERVER: Final = ("server", "server_seconds")
-_DIGEST_TOTAL: Final = ("total", "total_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +53,12 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """One statement's shape; times are sums in seconds."""
+    """One statement's shape; `server` is a sum in seconds."""
 
     text: str
     calls: float
     hits: float
     server: float
-    total: float
 
     @property
     def mean(self) -> float:
@@ -137,21 +133,20 @@ def _buckets(samples: Iterable[Any], name: str) -> Buckets:
 
 
 def _digests(status: Mapping[str, Any]) -> Iterable[Digest]:
-    rows = status.get("digests")
+    inner = status.get("stats")
+    rows = (inner if isinstance(inner, dict) else status).get("digests")
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
-            text = next((row[key] for key in _DIGEST_TEXT if isinstance(row.get(key), str)), "")
             yield Digest(
-                text=" ".join(text.split()),
-                calls=_number(row, ("calls",)),
-                hits=_number(row, ("hits", "cache_hits")),
-                server=_number(row, _DIGEST_SERVER),
-                total=_number(row, _DIGEST_TOTAL),
+                text=" ".join(str(row.get("text", "")).split()),
+                calls=_number(row.get("calls")),
+                hits=_number(row.get("hits")),
+                server=_number(row.get("server_seconds")),
             )
 
 
-def _number(row: Mapping[str, Any], keys: tuple[str, ...]) -> float:
-    return next((float(row[key]) for key in keys if isinstance(row.get(key), int | float)), 0.0)
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 class Meter:

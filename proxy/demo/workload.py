@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 CONNECTIONS: Final = 16
-FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FAILURES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a statement on a connection that the server has just ended
+    OSError,
+    TimeoutError,
+)
 """What asyncpg raises when a statement or a connection fails."""
 
 _STATEMENT_TIMEOUT: Final = 60.0
@@ -87,12 +93,12 @@ class Visitor:
             (self.restock, 1.2),
             (self.reprice, 0.15),
         ]
-        self._acts = [act for act, _ in chances]
+        self.acts = [act for act, _ in chances]
         self._weights = list(accumulate(weight for _, weight in chances))
 
     async def act(self) -> None:
         """One visit; raises one of FAILURES."""
-        await self._rng.choices(self._acts, cum_weights=self._weights)[0]()
+        await self._rng.choices(self.acts, cum_weights=self._weights)[0]()
 
     async def product_page(self) -> None:
         """A product, then its stock."""
@@ -268,24 +274,21 @@ class Workload:
         while not self._over():
             try:
                 connection = await self._connect()
+                try:
+                    await self._use(Visitor(self, connection, seed))
+                finally:
+                    with contextlib.suppress(*FAILURES):
+                        await connection.close(timeout=_LAST_WORD)
             except FAILURES as error:
+                # whatever it was, a new connection is a good start; but not a storm of them
                 self.tally.failed(error)
                 await self._rest()
-                continue
-            try:
-                await self._use(Visitor(self, connection, seed), connection)
-            finally:
-                with contextlib.suppress(*FAILURES):
-                    await connection.close(timeout=_LAST_WORD)
 
-    async def _use(self, visitor: Visitor, connection: Any) -> None:
-        while not self._over() and not connection.is_closed():
+    async def _use(self, visitor: Visitor) -> None:
+        while not self._over():
             if self._visits is not None:
                 self._visits -= 1
-            try:
-                await visitor.act()
-            except FAILURES as error:
-                self.tally.failed(error)
+            await visitor.act()
 
     def _over(self) -> bool:
         return self.stop.is_set() or self._visits == 0
