@@ -24,6 +24,7 @@ class Allowed:
     """What values a key takes, as the end of the sentence "must be ..."; `secret` ones are never repeated."""
 
     text: str
+    short: str = ""  # for a page that explains the form elsewhere
     secret: bool = False
 
 
@@ -152,8 +153,8 @@ def absent(what: str) -> PydanticCustomError:
     return PydanticCustomError("absent", "{text}", {"text": f"{what} is not available in this version"})
 
 
-Duration = Annotated[float, BeforeValidator(units.duration), Allowed(units.DURATION_FORM)]
-Size = Annotated[int, BeforeValidator(units.size), Allowed(units.SIZE_FORM)]
+Duration = Annotated[float, BeforeValidator(units.duration), Allowed(units.DURATION_FORM, "a duration")]
+Size = Annotated[int, BeforeValidator(units.size), Allowed(units.SIZE_FORM, "a size")]
 Whole = Annotated[int, BeforeValidator(_whole), Allowed("a whole number")]
 Switch = Annotated[bool, BeforeValidator(_switch), Allowed("true or false")]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses), Allowed(ADDRESS_FORM)]

@@ -56,22 +56,24 @@ def from_validation(error: ValidationError, sources: Mapping[str, str]) -> list[
     return [_problem(dict(details), sources) for details in error.errors(include_url=False)]
 
 
-def allowed(field: FieldInfo) -> str:
+def allowed(field: FieldInfo, *, short: bool = False) -> str:
     """What a key takes, as the end of a sentence that starts "must be"."""
-    words, choices, bounds = _describe(field)
+    kind, choices, (low, high) = _describe(field)
     if choices:
-        return "one of " + ", ".join(str(choice) for choice in choices)
-    low, high = bounds
-    if words == units.SIZE_FORM and isinstance(low, int) and isinstance(high, int):
-        return f"{words}, from {units.format_size(low)} to {units.format_size(high)}"
+        return ("one of " if len(choices) > 1 else "") + ", ".join(str(choice) for choice in choices)
+    words = (short and kind.short) or kind.text
     if low is not None and high is not None:
-        return f"{words} from {low} to {high}"
+        is_size = kind.text == units.SIZE_FORM
+        least, most = (units.format_size(int(bound)) if is_size else bound for bound in (low, high))
+        return (
+            f"{words} from {least} to {most}" if short or not is_size else f"{words}, from {least} to {most}"
+        )
     return f"{words}, at least {low}" if low is not None else words
 
 
 def is_secret(field: FieldInfo) -> bool:
     """Whether the key's value must not be repeated anywhere."""
-    return any(isinstance(item, Allowed) and item.secret for item in _metadata(field))
+    return any(isinstance(item, Allowed) and item.secret for item in metadata(field))
 
 
 def fields_at(path: Sequence[str]) -> tuple[FieldInfo | None, Mapping[str, FieldInfo]]:
@@ -137,7 +139,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _metadata(field: FieldInfo) -> list[Any]:
+def metadata(field: FieldInfo) -> list[Any]:
     """The annotations of a field, also those inside of `X | None`."""
     found = list(field.metadata)
     for inner in _options(field.annotation):
@@ -149,11 +151,11 @@ def _options(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in {types.UnionType, Union} else (annotation,)
 
 
-def _describe(field: FieldInfo) -> tuple[str, tuple[Any, ...], tuple[object, object]]:
-    words, low, high = "", None, None
-    for item in _flattened(_metadata(field)):
+def _describe(field: FieldInfo) -> tuple[Allowed, tuple[Any, ...], tuple[Any, Any]]:
+    kind, low, high = Allowed("a text"), None, None
+    for item in _flattened(metadata(field)):
         if isinstance(item, Allowed):
-            words = item.text
+            kind = item
         elif isinstance(item, annotated_types.Ge):
             low = item.ge
         elif isinstance(item, annotated_types.Le):
@@ -162,7 +164,7 @@ def _describe(field: FieldInfo) -> tuple[str, tuple[Any, ...], tuple[object, obj
     for inner in _options(field.annotation):
         if get_origin(inner) is Literal:
             choices = get_args(inner)
-    return words or "a text", choices, (low, high)
+    return kind, choices, (low, high)
 
 
 def _flattened(items: Iterable[Any]) -> Iterator[Any]:

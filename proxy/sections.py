@@ -102,7 +102,7 @@ class Pool(Section):
     lifetime: Duration = Field(
         3600.0, description="A connection is replaced at this age once free; 0 = never."
     )
-    lifetime_jitter: Annotated[float, Field(ge=0, le=1), Allowed("a fraction from 0 to 1")] = Field(
+    lifetime_jitter: Annotated[float, Field(ge=0, le=1), Allowed("a fraction")] = Field(
         0.1, description="Part of the lifetime by which connections differ, so that they do not end together."
     )
     connect_timeout: Duration = Field(15.0, description="Opening and logging in to a server; 0 = no limit.")
@@ -279,6 +279,8 @@ def checks(config: Config) -> list[tuple[str, str]]:
     found += [
         (f"databases.{name}", "the name is taken by the admin console; choose another") for name in taken
     ]
+    if config.cache.ttl == 0:
+        found.append(("cache.ttl", 'must be longer than 0; cache.mode = "off" turns the cache off'))
     if config.cache.max_entry > config.cache.memory:
         found.append(("cache.max_entry", "must not be larger than cache.memory"))
     if config.cache.probe == 0 and config.cache.mode != "off":
