@@ -18,7 +18,8 @@ from protocol.errors import LocalProtocolError, RemoteProtocolError
 
 
 def _as_bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)
+    # b"".join, since bytes(value) would take a stray number for a count of NULs.
+    return value.encode() if isinstance(value, str) else b"".join((value,))
 
 
 def _without_nul(value: str | bytes, _context: Any) -> bytes:
