@@ -1,0 +1,193 @@
+"""The one object that counts: what a turn cost, and what happened around turns.
+
+Theory: a turn that is answered from memory costs a few microseconds, so counting it may cost only one.
+`finish` therefore allocates nothing, reads no clock (its caller has the times already), looks up no labels,
+and knows nothing of Prometheus: it adds to attributes and to list items, and whoever wants numbers reads
+them later. What is rare (a slow turn, an error, a new application) leaves through a method of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final
+
+from stats.counters import OTHER, DatabaseStats
+from stats.digests import Digests, DigestStats
+from stats.histogram import BOUNDS, Histogram
+from stats.records import Outcome
+from stats.slowlog import SlowLimits, SlowLog, SlowRecord, SlowTurn, escaped_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_DATABASES: Final = 200
+"""Databases counted apart; with a "*" in the configuration clients choose the names."""
+MAX_SQLSTATES: Final = 200
+"""SQLSTATEs counted apart; PostgreSQL has about 250, and a function may raise any other."""
+
+_SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}")
+_HIT: Final = Outcome.HIT
+
+
+class Stats:
+    """Counters of one process; everything is named by the database as clients call it."""
+
+    __slots__ = ("_slow", "_unnamed", "databases", "digests", "errors", "loop_lag", "pins", "slowlog")
+
+    def __init__(
+        self,
+        slow: float,
+        max_digests: int = 5000,
+        *,
+        log_parameters: bool = False,
+        limits: SlowLimits | None = None,
+        sink: Callable[[SlowRecord], None] | None = None,
+        describe: Callable[[bytes], str] = escaped_bytes,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Count; turns that take `slow` seconds or more are slow (0 = none is).
+
+        `sink` gets every record of the slow log; `describe` turns `finish`'s parameters into text.
+        """
+        self.databases: dict[str, DatabaseStats] = {}
+        self.digests = Digests(max_digests)
+        self._unnamed = DigestStats("", "")  # turns without a statement: a Sync alone, a function call
+        self.errors: dict[str, int] = {}
+        self.pins: dict[str, int] = {}
+        self.loop_lag = Histogram()
+        self.slowlog = SlowLog(
+            limits or SlowLimits(),
+            log_parameters=log_parameters,
+            sink=sink,
+            describe=describe,
+            clock=clock,
+            wall=wall,
+        )
+        self.configure(slow, log_parameters)
+
+    def configure(self, slow: float, log_parameters: bool) -> None:
+        """Take what a reload may change; `slow` in seconds, 0 = no turn is slow."""
+        self._slow = slow if slow > 0 else float("inf")
+        self.slowlog.log_parameters = log_parameters
+
+    def database(self, name: str) -> DatabaseStats:
+        """Return the counters of a database, made on first use; past `MAX_DATABASES` they are shared.
+
+        Ask only for configured names, or after the client was let in: names become labels.
+        """
+        found = self.databases.get(name)
+        if found is not None:
+            return found
+        if len(self.databases) >= MAX_DATABASES:
+            name = OTHER
+        return self.databases.setdefault(name, DatabaseStats(name))
+
+    def digest(self, fingerprint: str, text: str) -> DigestStats:
+        """Return the counters of a shape, which the caller may keep; `text` is the normalised statement."""
+        return self.digests.get(fingerprint, text)
+
+    def finish(
+        self,
+        db: DatabaseStats,
+        digest: DigestStats | None,
+        user: str,
+        application: str,
+        queue: float,
+        server: float,
+        total: float,
+        outcome: Outcome,
+        sqlstate: str | None = None,
+        statement: bytes | None = None,
+        parameters: bytes | None = None,
+        rows: int = 0,
+    ) -> None:
+        """Count a turn that ended; the hot call, once per turn.
+
+        `queue`, `server`, `total` are seconds. A `server` of 0 says that no server was asked; a `queue` above
+        0 counts even then (the client gave up waiting). `statement` and `parameters` are only looked at when
+        the turn is slow. An error is counted here: do not call `error` for the same one.
+        """
+        if not total >= 0.0:  # also what is not a number; a counter must never go back
+            total = 0.0
+        slot = bisect_left(BOUNDS, total)
+        db.outcomes[outcome] += 1
+        db.rows += rows
+        seen = db.total
+        seen.counts[slot] += 1
+        seen.sum += total
+        app = db.applications.get(application)
+        if app is None:
+            app = db.application(application)
+        app.calls += 1
+        app.total += total
+        if digest is None:
+            digest = self._unnamed
+        elif not digest.live:
+            digest = self.digests.get(digest.fingerprint, digest.text)
+        digest.calls += 1
+        digest.rows += rows
+        digest.total += total
+        digest.counts[slot] += 1
+        if total > digest.maximum:
+            digest.maximum = total
+        if server > 0.0:
+            seen = db.server
+            seen.counts[bisect_left(BOUNDS, server)] += 1
+            seen.sum += server
+            app.server += server
+            digest.served += 1
+            digest.server += server
+            if not queue > 0.0:
+                db.queue.counts[0] += 1
+        if outcome is _HIT:
+            _answered(db, digest, total)
+        if queue > 0.0:
+            seen = db.queue
+            seen.counts[bisect_left(BOUNDS, queue)] += 1
+            seen.sum += queue
+            digest.queue += queue
+        if sqlstate is not None:
+            db.errors += 1
+            app.errors += 1
+            digest.errors += 1
+            self.error(sqlstate)
+        if total >= self._slow:
+            db.slow += 1
+            digest.slow += 1
+            named = (db.name, digest, user, application)
+            self.slowlog.note(
+                SlowTurn(*named, queue, server, total, outcome, sqlstate, rows, statement, parameters)
+            )
+
+    def bypass(self, db: DatabaseStats, reason: str) -> None:
+        """Count why a turn was not a question to the cache; besides `finish`. Reasons are a fixed few."""
+        db.bypasses[reason] = db.bypasses.get(reason, 0) + 1
+
+    def invalidation(self, db: DatabaseStats, cause: str) -> None:
+        """Count an invalidation of cached answers. Causes are a fixed few."""
+        db.invalidations[cause] = db.invalidations.get(cause, 0) + 1
+
+    def pin(self, reason: str) -> None:
+        """Count a session that got a reason to keep its server connection. Reasons are a fixed few."""
+        self.pins[reason] = self.pins.get(reason, 0) + 1
+
+    def error(self, sqlstate: str) -> None:
+        """Count an error outside of turns (logging in, a lost connection); any text is safe to hand in."""
+        if sqlstate not in self.errors and (
+            len(self.errors) >= MAX_SQLSTATES or _SQLSTATE.fullmatch(sqlstate) is None
+        ):
+            sqlstate = OTHER
+        self.errors[sqlstate] = self.errors.get(sqlstate, 0) + 1
+
+
+def _answered(db: DatabaseStats, digest: DigestStats, total: float) -> None:
+    """Count a hit, and what it saved: the time that a server took on average for this digest."""
+    digest.hits += 1
+    if digest.served:
+        saved = digest.server / digest.served - total
+        if saved > 0.0:
+            digest.saved += saved
+            db.saved += saved
