@@ -1,0 +1,344 @@
+"""Facts judged with a catalog: what a statement reads and writes, and why its answer may not be kept.
+
+Names are resolved against every schema of the search path at once, because which of them the session may look
+into depends on its privileges: what is found is a superset of what is meant, which is safe both for tags and
+for proofs. Functions, operators and types are judged by name over all schemas: a name is builtin only if
+nobody else uses it.
+
+Two questions are kept apart. *May it be kept?* needs everything proved, else there is a `Bypass`. *What may
+it write?* is asked of every statement, also of SELECT: whatever may run a function that is not quiet may do
+anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from . import builtin
+from .closure import descendants, written
+from .facts import Bypass, Cast, Facts, Kind, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .catalog import Builtin, Catalog, Relation
+    from .facts import Call, Event, Name
+    from .functions import Function
+
+_USER: Final = "$user"
+_CATALOG: Final = "pg_catalog"
+_NO_EFFECT: Final = frozenset(
+    {
+        Kind.EMPTY,
+        Kind.BEGIN,
+        Kind.COMMIT,
+        Kind.ROLLBACK,
+        Kind.SAVEPOINT,
+        Kind.RELEASE,
+        Kind.ROLLBACK_TO,
+        Kind.PREPARE_TRANSACTION,
+        Kind.ROLLBACK_PREPARED,
+        Kind.SET,
+        Kind.RESET,
+        Kind.SET_TRANSACTION,
+        Kind.SHOW,
+        Kind.DISCARD,
+        Kind.SET_CONSTRAINTS,
+        Kind.PREPARE,
+        Kind.DEALLOCATE,
+        Kind.FETCH,
+        Kind.CLOSE,
+        Kind.LISTEN,
+        Kind.UNLISTEN,
+        Kind.NOTIFY,
+        Kind.LOCK,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a statement touches in one catalog; `writes` None = any relation of the database."""
+
+    reads: frozenset[int]
+    writes: frozenset[int] | None
+    bypass: Bypass | None
+    ddl: bool  # may have changed definitions: the catalog is to be loaded again
+    taints: bool  # may have changed the session in a way that the facts do not list
+
+
+_NOTHING: Final[frozenset[int]] = frozenset()
+
+
+def reach(facts: Facts, catalog: Catalog, search_path: tuple[str, ...], user: str) -> Reach:
+    """Judge one statement; `search_path` as set (with "$user"), `user` is the current role, not the login."""
+    if facts.kind is Kind.MULTI:
+        return _united([reach(part, catalog, search_path, user) for part in facts.statements], facts)
+    judge = _Judge(facts, catalog, _resolve_path(search_path, user))
+    writes, ddl, taints = judge.effects()
+    bypass = facts.bypass if facts.bypass is not None else judge.bypass()
+    return Reach(judge.reads() if bypass is None else _NOTHING, writes, bypass, ddl, facts.taints or taints)
+
+
+def _united(parts: list[Reach], facts: Facts) -> Reach:
+    known = [part.writes for part in parts if part.writes is not None]
+    return Reach(
+        _NOTHING,
+        _NOTHING.union(*known) if len(known) == len(parts) else None,
+        facts.bypass,
+        any(part.ddl for part in parts),
+        any(part.taints for part in parts),
+    )
+
+
+def _resolve_path(search_path: tuple[str, ...], user: str) -> tuple[str, ...]:
+    path = tuple(user if schema == _USER else schema for schema in search_path)
+    return path if _CATALOG in path else (_CATALOG, *path)
+
+
+class _Judge:
+    """One statement against one catalog."""
+
+    def __init__(self, facts: Facts, catalog: Catalog, path: tuple[str, ...]) -> None:
+        self._facts = facts
+        self._catalog = catalog
+        self._path = path
+        self._relations = [found for name in facts.reads for found in self._find(name)]
+
+    def _find(self, name: Name) -> Iterator[Relation]:
+        """Every relation that a name may mean."""
+        schemas = self._path if name.schema is None else (name.schema,)
+        for schema in schemas:
+            found = self._catalog.relations.get((schema, name.name))
+            if found is not None:
+                yield found
+
+    def reads(self) -> frozenset[int]:
+        """Every relation whose rows the answer may hold."""
+        return _NOTHING.union(*(descendants(self._catalog, found.oid) for found in self._relations))
+
+    # What may it write?
+
+    def effects(self) -> tuple[frozenset[int] | None, bool, bool]:
+        """(writes, ddl, taints)."""
+        facts, kind = self._facts, self._facts.kind
+        if kind in _NO_EFFECT:
+            return _NOTHING, False, False
+        if facts.opaque:
+            return None, True, kind not in (Kind.DDL, Kind.COMMIT_PREPARED)
+        if kind is Kind.DDL:
+            return self._temporary()
+        if kind is Kind.MAINTENANCE:
+            return (None if self._catalog.noisy_writes or self._catalog.odd else _NOTHING), False, False
+        if self._runs_unseen():
+            return None, True, True
+        writes = self._written()
+        return writes, writes is None, writes is None  # a trigger may do whatever a function may
+
+    def _temporary(self) -> tuple[frozenset[int] | None, bool, bool]:
+        """DDL that is not opaque makes a temporary relation, from a query or from nothing."""
+        return (None, True, True) if self._runs_unseen() else (_NOTHING, False, False)
+
+    def _written(self) -> frozenset[int] | None:
+        targets: list[tuple[int, Event]] = []
+        for write in self._facts.writes:
+            found = list(self._find(write.target))
+            if not found:
+                return None
+            targets.extend((relation.oid, event) for relation in found for event in write.events)
+        return written(self._catalog, targets)
+
+    def _runs_unseen(self) -> bool:
+        """Whether anything may run that is not quiet."""
+        catalog, facts = self._catalog, self._facts
+        return (
+            catalog.odd
+            or not all(self._is_quiet(call) for call in facts.functions)
+            or not all(self._is_quiet_operator(name) for name in self._operators())
+            or not all(self._is_quiet_cast(cast) for cast in facts.casts)
+            or any(f.oid not in catalog.quiet for f in self._row_functions())
+            or not all(self._is_quiet_relation(name) for name in facts.reads)
+        )
+
+    def _is_quiet_relation(self, name: Name) -> bool:
+        found = list(self._find(name))
+        if not found:
+            return name.schema is None and name.name in self._facts.ctes
+        oids = [oid for relation in found for oid in descendants(self._catalog, relation.oid)]
+        return self._catalog.noisy_reads.isdisjoint(oids)
+
+    def _is_quiet(self, call: Call) -> bool:
+        """Every function that the name may mean has to be quiet; a name that means none is something else."""
+        schema, name = call.function
+        users = self._catalog.functions.get(name, ()) if schema != _CATALOG else ()
+        known = self._catalog.builtins.get(name) if schema in (None, _CATALOG) else None
+        if not users and known is None:
+            return False
+        if call.arity == 1 and schema != _CATALOG and not self._is_quiet_type(name):
+            return False
+        return all(function.oid in self._catalog.quiet for function in users) and (
+            known is None or _is_harmless(name, known)
+        )
+
+    def _is_quiet_operator(self, name: str) -> bool:
+        return all(oid in self._catalog.quiet for oid in self._catalog.operators.get(name, ()))
+
+    def _is_quiet_cast(self, cast: Cast) -> bool:
+        return cast.type.schema == _CATALOG or self._is_quiet_type(cast.type.name)
+
+    def _is_quiet_type(self, name: str) -> bool:
+        catalog = self._catalog
+        return not any(catalog.types.contains(t.oid, catalog.noisy_types) for t in catalog.types.users(name))
+
+    def _row_functions(self) -> Iterator[Function]:
+        """Functions of a user that `row.name` may call."""
+        for name in self._facts.attributes:
+            yield from (f for f in self._catalog.functions.get(name, ()) if f.of_row)
+
+    def _operators(self) -> frozenset[str]:
+        return self._facts.operators | builtin.IMPLIED_OPERATORS
+
+    # May its answer be kept?
+
+    def bypass(self) -> Bypass | None:
+        """The first reason why not."""
+        if self._facts.opaque:
+            return Bypass.UNSUPPORTED
+        if self._catalog.odd:
+            return Bypass.UNKNOWN_TYPE
+        return (
+            self._relation_bypass()
+            or self._function_bypass()
+            or self._attribute_bypass()
+            or self._operator_bypass()
+            or next((reason for cast in self._facts.casts if (reason := self._cast_bypass(cast))), None)
+        )
+
+    def _relation_bypass(self) -> Bypass | None:
+        for name in self._facts.reads:
+            cte = name.schema is None and name.name in self._facts.ctes
+            if not cte and next(self._find(name), None) is None:
+                return Bypass.UNKNOWN_RELATION
+        for relation in self._relations:
+            for oid in descendants(self._catalog, relation.oid):
+                reason = _unkept(self._catalog.by_oid.get(oid))
+                if reason is not None:
+                    return reason
+        return None if self._relations else Bypass.NO_RELATION
+
+    def _function_bypass(self) -> Bypass | None:
+        for call in self._facts.functions:
+            reason = self._call_bypass(call)
+            if reason is not None:
+                return reason
+        return None
+
+    def _call_bypass(self, call: Call) -> Bypass | None:
+        schema, name = call.function
+        if schema not in (None, _CATALOG) or (schema is None and name in self._catalog.functions):
+            return Bypass.UNKNOWN_FUNCTION
+        known = self._catalog.builtins.get(name)
+        if known is None:
+            return Bypass.UNKNOWN_FUNCTION
+        if call.arity == 1 and (schema is None or name in builtin.CAST_FUNCTIONS):
+            reason = self._call_as_cast(call)
+            if reason is not None:
+                return reason
+        if name in builtin.CAST_FUNCTIONS:
+            return None if call.arity == 1 else Bypass.VOLATILE_FUNCTION
+        if name in builtin.MISLABELLED or builtin.CLOCK_TYPE in name:
+            return Bypass.VOLATILE_FUNCTION
+        if name == builtin.AGE:
+            return None if call.arity == 2 else Bypass.VOLATILE_FUNCTION
+        if name == builtin.TIMEZONE and self._has_time():
+            return Bypass.VOLATILE_FUNCTION
+        return None if known.volatility == "i" or name in builtin.SETTINGS_ONLY else Bypass.VOLATILE_FUNCTION
+
+    def _call_as_cast(self, call: Call) -> Bypass | None:
+        """`f(x)` is a cast when f is the name of a type."""
+        types = self._catalog.types
+        if types.users(call.function.name):
+            return Bypass.UNKNOWN_TYPE
+        if not types.is_builtin(call.function.name):
+            return None
+        return self._cast_bypass(Cast(call.function, call.source, call.column))
+
+    def _has_time(self) -> bool:
+        """AT TIME ZONE of a time without date and zone depends on the date of today."""
+        types = self._catalog.types
+        return (
+            any(cast.type.name == builtin.TIME for cast in self._facts.casts)
+            or any(call.function.name in builtin.MAKE_TIME for call in self._facts.functions)
+            or any(types.has_time(oid) for r in self._relations for oid in r.columns.values())
+        )
+
+    def _attribute_bypass(self) -> Bypass | None:
+        if next(self._row_functions(), None) is not None:
+            return Bypass.UNKNOWN_FUNCTION
+        for name in self._facts.attributes:
+            known = self._catalog.builtins.get(name)
+            column = any(name in relation.columns for relation in self._relations)
+            if known is not None and known.of_row and not column and known.volatility != "i":
+                return Bypass.VOLATILE_FUNCTION
+        return None
+
+    def _operator_bypass(self) -> Bypass | None:
+        for name in self._operators():
+            if name in builtin.UNWATCHED_OPERATORS:
+                return Bypass.UNKNOWN_OPERATOR
+            if not all(oid in self._catalog.honest for oid in self._catalog.operators.get(name, ())):
+                return Bypass.UNKNOWN_OPERATOR
+        return None
+
+    def _cast_bypass(self, cast: Cast) -> Bypass | None:
+        schema, name = cast.type
+        given = cast.source in (Source.LITERAL, Source.PARAMETER)
+        users = self._catalog.types.users(name) if schema != _CATALOG else []
+        if users or schema not in (None, _CATALOG):
+            enums = bool(users) and all(t.kind == "e" for t in users)
+            return None if enums and given else Bypass.UNKNOWN_TYPE
+        if name in builtin.SAFE_TYPES:
+            return None
+        if name in builtin.DATE_TYPES or name in builtin.DATE_RANGES:
+            dated = (
+                cast.source is Source.COLUMN and name in builtin.DATE_TYPES and self._is_dated(cast.column)
+            )
+            return None if given or dated else Bypass.VOLATILE_CAST
+        return Bypass.VOLATILE_CAST if self._catalog.types.is_builtin(name) else Bypass.UNKNOWN_TYPE
+
+    def _is_dated(self, column: str) -> bool:
+        """Whether a column of that name is a date or time in every relation that has one."""
+        if self._facts.derived:
+            return False
+        types = [r.columns[column] for r in self._relations if column in r.columns]
+        return bool(types) and all(map(self._catalog.types.is_date, types))
+
+
+def _is_harmless(name: str, known: Builtin) -> bool:
+    """Whether a builtin function writes no table and runs no SQL that it is handed."""
+    if name in builtin.RUNS_SQL:
+        return False
+    quiet = name in builtin.HARMLESS or name.startswith(builtin.HARMLESS_PREFIXES)
+    return quiet or "v" not in known.volatility
+
+
+def _unkept(relation: Relation | None) -> Bypass | None:
+    """Why an answer from this relation may not be kept."""
+    if relation is None:
+        return Bypass.UNKNOWN_RELATION
+    if relation.system:
+        return Bypass.SYSTEM_CATALOG
+    if relation.kind in ("v", "m"):
+        return Bypass.VIEW
+    if relation.kind == "f":
+        return Bypass.FOREIGN
+    if relation.kind not in ("r", "p"):
+        return Bypass.NOT_A_TABLE
+    if relation.persistence != "p":
+        return Bypass.UNLOGGED
+    if relation.row_security:
+        return Bypass.ROW_SECURITY
+    if relation.rules:
+        return Bypass.VIEW
+    return None if relation.plain else Bypass.UNKNOWN_TYPE
