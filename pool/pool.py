@@ -1,0 +1,354 @@
+"""The server connections of one (database, user), and the queue for them.
+
+Clients wait first come, first served; the connection used last is lent first. A lease is granted inside ``acquire`` when
+a connection is free, without a task or a future: that is the ordinary case, and the fast one. Otherwise the waiter is
+called back. Whether to open or close is decided in plan.py.
+
+A database that cannot be reached fails nobody at once: clients wait until ``queue_timeout`` while it is tried again with
+back-off. What waiting cannot cure (wrong password, no such database) is told to those who wait immediately.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pool.connect import ServerUnavailable, Target, open_server, send_cancel
+from pool.errors import PoolClosed, PoolError, QueueTimeout
+from pool.plan import PoolLimits, Situation, retry_delay, to_close, to_open
+from pool.prepared import Registry
+from pool.server import Owner, Server
+from pool.settings import Profile, Profiles
+from pool.tasks import Tasks
+
+logger = logging.getLogger("forebay.pool")
+
+
+class Waiter(Owner, Protocol):
+    """Who asks for a lease; becomes the connection's owner."""
+
+    def lease_granted(self, server: Server) -> None:
+        """The connection is yours until ``server.give_back()``."""
+
+    def lease_failed(self, error: PoolError) -> None:
+        """There is none to be had."""
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """Only ever grow."""
+
+    opened: int = 0
+    open_failures: int = 0
+    closed: int = 0
+    lost: int = 0
+    leases: int = 0
+    waits: int = 0
+    queue_timeouts: int = 0
+    cancels: int = 0
+    statements_evicted: int = 0
+    failures: dict[str, int] = field(default_factory=dict)  # attempts to open that failed, by SQLSTATE
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A pool at one moment, for SHOW POOLS and the metrics."""
+
+    database: str
+    user: str
+    idle: int
+    active: int
+    settling: int
+    opening: int
+    waiting: int
+    longest_wait: float
+    failing: str  # the last error while the database cannot be reached, else empty
+
+
+class Pool:
+    """One pool. ``clock`` is monotonic, in seconds."""
+
+    def __init__(
+        self, database: str, target: Target, limits: PoolLimits, clock: Callable[[], float], tasks: Tasks
+    ) -> None:
+        self.database = database
+        self.user = target.user
+        self.target = target
+        self.limits = limits
+        self.profiles = Profiles()
+        self.registry = Registry(limit=50_000)
+        self.counters = PoolCounters()
+        self.greetings: dict[frozenset[tuple[str, str]], tuple[dict[str, str], Profile]] = {}
+        self.generation = 0  # connections of an older one are not lent again (RECONNECT, a changed url)
+        self.on_opened: Callable[[Pool, Server], None] | None = None
+        self.base: dict[str, str] = {}  # what the newest connection reported at login
+        self._clock = clock
+        self._tasks = tasks
+        self._idle: deque[Server] = deque()
+        self._servers: set[Server] = set()
+        self._generations: dict[Server, int] = {}
+        self._waiters: dict[Waiter, float] = {}
+        self._opening = 0
+        self._failures = 0
+        self._last_error: ServerUnavailable | None = None
+        self._retry_at = 0.0
+        self._queue_timer: asyncio.TimerHandle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # -- leases -----------------------------------------------------------------------------------------------------
+
+    def acquire(self, waiter: Waiter, now: float) -> Server | None:
+        """A connection now, or None: then ``lease_granted`` or ``lease_failed`` will be called, once."""
+        if self._idle and not self._waiters:
+            server = self._idle.popleft() if self.limits.rotate else self._idle.pop()
+            if now - server.idle_since < self.limits.check_after_idle:
+                server.take(waiter, now)
+                self.counters.leases += 1
+                return server
+            server.check()
+        self._waiters[waiter] = now
+        self.counters.waits += 1
+        self._arm_queue_timer(now)
+        self.replan(now)
+        return None
+
+    def withdraw(self, waiter: Waiter) -> bool:
+        """Leave the queue; False if the waiter is not in it."""
+        return self._waiters.pop(waiter, None) is not None
+
+    def available(self, server: Server) -> None:
+        """A clean connection is free: give it to the first in the queue, or keep it."""
+        now = self._clock()
+        outdated = self._generations.get(server) != self.generation
+        if (
+            server.closed
+            or self._closed
+            or server.broken
+            or outdated
+            or (server.expires and now >= server.expires)
+        ):
+            server.close("its time is over")
+            return
+        if self._waiters:
+            waiter = next(iter(self._waiters))
+            del self._waiters[waiter]
+            server.take(waiter, now)
+            self.counters.leases += 1
+            waiter.lease_granted(server)
+            return
+        server.idle_since = now
+        self._idle.append(server)
+
+    def abandoned(self, server: Server) -> None:
+        """Its owner left while a request was running: cancel that request."""
+        if server.pipeline.queue:
+            self.cancel(server, lambda: server.owner is None and bool(server.pipeline.queue))
+
+    def cancel(self, server: Server, wanted: Callable[[], bool]) -> None:
+        """Send a cancel request, if it is still ``wanted`` when its own connection stands.
+
+        Until it has been delivered the connection does not change hands, so that it can reach nobody else's query.
+        """
+        server.guards += 1
+        self.counters.cancels += 1
+        self._tasks.spawn(self._cancel(server, wanted), f"cancel {server.pid}")
+
+    async def _cancel(self, server: Server, wanted: Callable[[], bool]) -> None:
+        try:
+            await send_cancel(
+                server.target, server.pid, server.key, self.limits.cancel_timeout, wanted, server.address
+            )
+        except (ServerUnavailable, OSError) as error:
+            logger.warning("a cancel request for server connection %d failed: %s", server.pid, error)
+        finally:
+            server.guard_released()
+
+    def gone(self, server: Server, reason: str) -> None:
+        """A connection has been closed, by whichever side."""
+        if server not in self._servers:
+            return
+        self._servers.discard(server)
+        self._generations.pop(server, None)
+        self.counters.closed += 1
+        if server in self._idle:
+            self._idle.remove(server)
+        logger.debug("server connection %d to %s closed: %s", server.pid, self.database, reason)
+        if not self._closed:
+            self.replan(self._clock())
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    def replan(self, now: float) -> None:
+        """Open what is missing."""
+        if self._closed:
+            return
+        for _ in range(to_open(self._situation(now), self.limits)):
+            self._opening += 1
+            self._tasks.spawn(self._open(), f"open {self.database}")
+
+    def _situation(self, now: float) -> Situation:
+        return Situation(
+            idle=len(self._idle),
+            busy=len(self._servers) - len(self._idle),
+            opening=self._opening,
+            waiting=len(self._waiters),
+            longest_wait=self._longest_wait(now),
+            failing=self._failures > 0,
+            held_back=now < self._retry_at,
+        )
+
+    def _longest_wait(self, now: float) -> float:
+        return now - next(iter(self._waiters.values())) if self._waiters else 0.0
+
+    async def _open(self) -> None:
+        generation = self.generation
+        target = self.target
+        try:
+            opened = await open_server(target)
+        except ServerUnavailable as error:
+            self._opening -= 1
+            self._open_failed(error)
+            return
+        except BaseException:
+            self._opening -= 1
+            raise
+        self._opening -= 1
+        self._failures = 0
+        self._retry_at = 0.0
+        self._last_error = None
+        self.counters.opened += 1
+        now = self._clock()
+        limits = self.limits
+        life = limits.lifetime * (1.0 - limits.lifetime_jitter * random.random()) if limits.lifetime else 0.0
+        server = Server(self, opened, target, now, now + life if life else 0.0)
+        self._servers.add(server)
+        self._generations[server] = generation
+        if self.base != server.base:
+            self.base = server.base
+            self.greetings.clear()
+        if self.on_opened is not None:
+            self.on_opened(self, server)
+        opened.adopt(server)
+        if not server.closed:
+            self.available(server)
+        self.replan(now)
+
+    def _open_failed(self, error: ServerUnavailable) -> None:
+        self.counters.open_failures += 1
+        failures = self.counters.failures
+        failures[error.sqlstate] = failures.get(error.sqlstate, 0) + 1
+        self._failures += 1
+        self._last_error = error
+        delay = retry_delay(self._failures, self.limits, random.random())
+        now = self._clock()
+        self._retry_at = now + delay
+        log = logger.warning if self._failures == 1 else logger.info
+        log(
+            "cannot connect to %s as %s: %s (next try in %.1f s)",
+            self.database,
+            self.user,
+            error.message,
+            delay,
+        )
+        if not error.transient:
+            failure = PoolError(error.sqlstate, error.message)
+            for waiter in list(self._waiters):
+                del self._waiters[waiter]
+                waiter.lease_failed(failure)
+        if self._retry_timer is None and not self._closed:
+            self._retry_timer = asyncio.get_running_loop().call_later(delay, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self._retry_at = 0.0
+        self.replan(self._clock())
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def _arm_queue_timer(self, now: float) -> None:
+        if self._queue_timer is not None or not self.limits.queue_timeout or not self._waiters:
+            return
+        delay = self.limits.queue_timeout - self._longest_wait(now)
+        self._queue_timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire_waiters)
+
+    def _expire_waiters(self) -> None:
+        self._queue_timer = None
+        now = self._clock()
+        while self._waiters and self._longest_wait(now) >= self.limits.queue_timeout:
+            waiter = next(iter(self._waiters))
+            del self._waiters[waiter]
+            self.counters.queue_timeouts += 1
+            waiter.lease_failed(self._timeout_error())
+        self._arm_queue_timer(now)
+
+    def _timeout_error(self) -> QueueTimeout:
+        waited = f"waited {self.limits.queue_timeout:g} s for a server connection (queue_timeout)"
+        if self._last_error is not None:
+            return QueueTimeout(self._last_error.sqlstate, self._last_error.message, waited)
+        return QueueTimeout("53300", f"no server connection became free: {waited}")
+
+    def tick(self, now: float) -> None:
+        """Once a second or so: close what has become old, open what is missing."""
+        idle = list(self._idle)
+        old = to_close(
+            [s.idle_since for s in idle], [s.expires for s in idle], len(self._servers), now, self.limits
+        )
+        for index in old:
+            idle[index].close("idle or old")
+        self.replan(now)
+
+    # -- control ----------------------------------------------------------------------------------------------------
+
+    def reconfigure(self, target: Target, limits: PoolLimits) -> None:
+        """New limits at once; a new target for new connections, and old connections end after their lease."""
+        self.limits = limits
+        if target != self.target:
+            self.target = target
+            self.reconnect()
+        self.replan(self._clock())
+
+    def reconnect(self) -> None:
+        """Close idle connections now and the others when they come back."""
+        self.generation += 1
+        self.greetings.clear()
+        for server in list(self._idle):
+            server.close("reconnect")
+
+    def close(self, error: PoolError | None = None) -> None:
+        """Fail those who wait, close all connections."""
+        self._closed = True
+        for timer in (self._queue_timer, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        failure = error or PoolClosed("57P01", "the proxy is shutting down")
+        for waiter in list(self._waiters):
+            del self._waiters[waiter]
+            waiter.lease_failed(failure)
+        for server in list(self._servers):
+            server.close("shutdown")
+
+    @property
+    def servers(self) -> frozenset[Server]:
+        """All open connections."""
+        return frozenset(self._servers)
+
+    def status(self) -> PoolStatus:
+        """For people and metrics."""
+        settling = sum(1 for server in self._servers if server.settling)
+        return PoolStatus(
+            database=self.database,
+            user=self.user,
+            idle=len(self._idle),
+            active=len(self._servers) - len(self._idle) - settling,
+            settling=settling,
+            opening=self._opening,
+            waiting=len(self._waiters),
+            longest_wait=self._longest_wait(self._clock()),
+            failing=self._last_error.message if self._last_error is not None else "",
+        )

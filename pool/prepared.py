@@ -1,0 +1,162 @@
+"""Prepared statements that outlive the server connection they were made on.
+
+A client names its statements as it likes; on a server they stand under a name of ours that belongs to the *content*
+(text and parameter types), so that clients share them and any server can be given any of them. When a client uses a
+statement on a server that has not got it, its Parse is sent first and the reply swallowed.
+
+What a server has is known only by proof. A Parse that is on its way counts for the rest of its own batch (if it fails,
+the whole batch is skipped with it) and for nothing later: a later batch closes and parses again, which is right
+whatever became of the first. Names are never used twice for different contents.
+
+Manual: "Extended Query"; the unnamed statement lives until the next unnamed Parse or simple Query.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum, auto
+from struct import pack
+
+PREFIX = b"forebay_"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A statement's content: what Parse says, apart from the name. Compared by identity: contents are interned."""
+
+    name: bytes
+    query: bytes
+    types: bytes
+    bind_name: bytes  # the name with its terminator, as Bind wants it
+
+    def parse_message(self, name: bytes) -> bytes:
+        """A Parse for it, under this name."""
+        length = 4 + len(name) + 1 + len(self.query) + 1 + 2 + len(self.types)
+        return b"P%b%b\0%b\0%b%b" % (
+            pack(">I", length),
+            name,
+            self.query,
+            pack(">H", len(self.types) // 4),
+            self.types,
+        )
+
+
+def close_message(name: bytes) -> bytes:
+    """Close of a prepared statement."""
+    return b"C%bS%b\0" % (pack(">I", 4 + 1 + len(name) + 1), name)
+
+
+class Registry:
+    """All contents seen in one pool, interned; the least recently prepared is forgotten beyond ``limit``.
+
+    A forgotten content that a client still holds goes on working: the client holds the object itself, and its name is
+    not given to another content.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_content: OrderedDict[tuple[bytes, bytes], Prepared] = OrderedDict()
+        self._made = 0
+
+    def intern(self, query: bytes, types: bytes) -> Prepared:
+        """The one object for this content."""
+        content = (query, types)
+        found = self._by_content.get(content)
+        if found is None:
+            self._made += 1
+            name = PREFIX + str(self._made).encode()
+            found = self._by_content[content] = Prepared(name, query, types, name + b"\0")
+            if len(self._by_content) > self._limit:
+                self._by_content.popitem(last=False)
+        else:
+            self._by_content.move_to_end(content)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._by_content)
+
+
+class Presence(Enum):
+    """Whether a server has a statement."""
+
+    PRESENT = auto()  # proved, or on its way in this same batch
+    ABSENT = auto()
+    DOUBTFUL = auto()  # on its way in an earlier batch that has not answered
+
+
+class ServerStatements:
+    """What one server connection has, by proof, in order of use."""
+
+    __slots__ = ("_pending", "_proved", "_unnamed", "_unnamed_batch", "strays")
+
+    def __init__(self) -> None:
+        self._proved: OrderedDict[Prepared, None] = OrderedDict()
+        self._pending: dict[Prepared, int] = {}
+        self._unnamed: Prepared | None = None
+        self._unnamed_batch = -1  # the batch that its Parse went with; -1 = proved
+        self.strays: set[bytes] = (
+            set()
+        )  # names of clients' own that must be closed before others use the server
+
+    def presence(self, statement: Prepared, batch: int) -> Presence:
+        """Can a Bind in this batch rely on it?"""
+        if statement in self._proved:
+            self._proved.move_to_end(statement)
+            return Presence.PRESENT
+        sent_in = self._pending.get(statement)
+        if sent_in is None:
+            return Presence.ABSENT
+        return Presence.PRESENT if sent_in == batch else Presence.DOUBTFUL
+
+    def sent(self, statement: Prepared, batch: int) -> None:
+        """Its Parse is on the way."""
+        self._pending[statement] = batch
+
+    def proved(self, statement: Prepared) -> None:
+        """ParseComplete has come."""
+        self._pending.pop(statement, None)
+        self._proved[statement] = None
+
+    def dropped(self, statement: Prepared) -> None:
+        """Its Parse failed or was skipped."""
+        self._pending.pop(statement, None)
+
+    def closed(self, statement: Prepared) -> None:
+        """A Close has been sent for it: nothing may rely on it any more."""
+        self._proved.pop(statement, None)
+
+    def unnamed_is(self, statement: Prepared, batch: int) -> bool:
+        """Can a message of this batch rely on the unnamed statement being this one?"""
+        return self._unnamed is statement and self._unnamed_batch in (-1, batch)
+
+    def unnamed_sent(self, statement: Prepared, batch: int) -> None:
+        """Its Parse is on the way."""
+        self._unnamed = statement
+        self._unnamed_batch = batch
+
+    def unnamed_proved(self, statement: Prepared) -> None:
+        """ParseComplete has come; a later Parse may be on its way already."""
+        if self._unnamed is statement:
+            self._unnamed_batch = -1
+
+    def unnamed_lost(self) -> None:
+        """Replaced, dropped by a simple Query, or not known."""
+        self._unnamed = None
+
+    def clear(self) -> None:
+        """DEALLOCATE ALL, DISCARD ALL: the server has none left."""
+        self._proved.clear()
+        self._pending.clear()
+        self.strays.clear()
+        self._unnamed = None
+
+    def surplus(self, limit: int) -> list[Prepared]:
+        """The least recently used beyond ``limit``."""
+        count = len(self._proved) - limit
+        if count <= 0:
+            return []
+        return [statement for statement, _ in zip(self._proved, range(count), strict=False)]
+
+    def __len__(self) -> int:
+        return len(self._proved)

@@ -1,0 +1,333 @@
+"""One server connection: its conversation, what is known of its session state, and who has it.
+
+A connection is *leased* to an owner (a session), or *idle* in its pool, or *settling*: its last owner is gone and it is
+being brought back to a state that anybody may get. Settling sends one thing at a time and looks again when the answer is
+there; the order of the steps is the order of the code in ``_settle``. What cannot be settled within the pool's
+``cancel_timeout`` is closed: a closed connection is always clean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol, cast
+
+from pool.prepared import ServerStatements, close_message
+from pool.settings import Profile, switch_query
+from protocol import build
+from protocol import pipeline as machine
+from protocol.errors import RemoteProtocolError
+from protocol.pipeline import QUERY, SWALLOW, SYNC, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pool.connect import Opened, Target
+    from pool.pool import Pool
+
+logger = logging.getLogger("forebay.server")
+
+IDLE_IN_BLOCK = 0x49  # 'I': not in a transaction block
+_SYNC = build.sync()
+
+
+class Note(Protocol):
+    """What to record when a request has taken effect, or has been skipped because of an earlier error."""
+
+    def proved(self) -> None:
+        """The reply has shown that it took effect."""
+
+    def dropped(self) -> None:
+        """The server skipped it."""
+
+
+class Owner(Protocol):
+    """Who leases a server connection."""
+
+    def server_data(self, out: bytes) -> None:
+        """Replies have arrived: read the pipeline's records, then pass ``out`` on."""
+
+    def server_lost(self, reason: str) -> None:
+        """The connection is gone; the lease with it."""
+
+    def server_congested(self, congested: bool) -> None:
+        """The server reads slower than the owner writes, or no longer does."""
+
+
+class _ProfileSet:
+    """A switch of settings is on its way."""
+
+    __slots__ = ("_profile", "_server")
+
+    def __init__(self, server: Server, profile: Profile) -> None:
+        self._server = server
+        self._profile = profile
+
+    def proved(self) -> None:
+        self._server.profile = self._profile
+
+    def dropped(self) -> None:
+        """Not in any set of settings that we know: never lent again."""
+        self._server.broken = True
+
+
+class Server(asyncio.Protocol):
+    """A connection to PostgreSQL after login. Made by Pool; all methods are synchronous."""
+
+    def __init__(self, pool: Pool, opened: Opened, target: Target, now: float, expires: float) -> None:
+        self.pool = pool
+        self.target = target
+        self.pid = opened.pid
+        self.key = opened.key
+        self.tls = opened.tls
+        self.address = opened.address
+        self.reported: dict[str, str] = dict(opened.parameters)
+        self.base: dict[str, str] = dict(
+            opened.parameters
+        )  # as reported at login, when the profile was empty
+        self.opened_at = now
+        self.expires = expires
+        self.idle_since = now
+        self.leased_at = now
+        self.pipeline = Pipeline()
+        self.statements = ServerStatements()
+        self.profile: Profile = pool.profiles.empty
+        self.owner: Owner | None = None
+        self.tainted = False  # something ran that may have changed settings behind our back
+        self.used_up = False  # session state that only DISCARD ALL removes
+        self.broken = False  # must not be lent again
+        self.guards = 0  # cancel requests on their way: while there are any, it must not change hands
+        self.settling = False
+        self.closed = False
+        self.after: Callable[[bool], None] | None = (
+            None  # told once how the last owner's requests ended, see give_back
+        )
+        self.transport: asyncio.Transport = cast("asyncio.Transport", opened.transport)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._paused = False
+
+    # -- asyncio ----------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        pipeline = self.pipeline
+        try:
+            out = pipeline.receive(data)
+        except RemoteProtocolError as error:
+            logger.warning("server connection %d closed: %s", self.pid, error.message)
+            self.close(f"the server broke the protocol: {error.message}")
+            return
+        if pipeline.proved or pipeline.dropped or pipeline.parameters:
+            self._record(pipeline)
+        if self.owner is not None:
+            self.owner.server_data(out)
+        else:
+            self._unowned()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(f"the server connection was lost: {exc}" if exc else "the server closed the connection")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.server_congested(True)
+
+    def resume_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.server_congested(False)
+
+    # -- what the owner does ----------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """The owner's client reads too slowly: stop reading from the server."""
+        if not self._paused and not self.closed:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """The owner's client has caught up."""
+        if self._paused and not self.closed:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def take(self, owner: Owner, now: float) -> None:
+        """Lend it. Only Pool calls this."""
+        self.owner = owner
+        self.leased_at = now
+
+    def switch(self, profile: Profile) -> bytes:
+        """What must go ahead of the owner's first message so that the settings fit; empty if they do."""
+        text = switch_query(self.profile, profile)
+        if not text:
+            self.profile = profile
+            return b""
+        self.pipeline.add(QUERY, _ProfileSet(self, profile), SWALLOW)
+        self.statements.unnamed_lost()
+        return build.query(text)
+
+    def trim(self, limit: int) -> bytes:
+        """Close for each statement beyond the limit; only while nothing is outstanding."""
+        out = []
+        for statement in self.statements.surplus(limit):
+            self.statements.closed(statement)
+            self.pipeline.add(machine.CLOSE, None, SWALLOW)
+            out.append(close_message(statement.name))
+            self.pool.counters.statements_evicted += 1
+        return b"".join(out)
+
+    # -- coming back ------------------------------------------------------------------------------------------------
+
+    def give_back(self, *, half_sent: bool = False) -> None:
+        """The owner is done with it. ``half_sent``: part of a message has been sent and its rest will never come.
+
+        ``after`` is called with True once the server has answered everything and is outside a transaction, with False
+        if that can no longer be learnt.
+        """
+        self.owner = None
+        if self.closed:
+            self._tell(False)
+            return
+        self.resume()
+        if half_sent or self.broken:
+            self.close("a message was cut off" if half_sent else "its state is not known")
+            return
+        if (
+            self.pipeline.at_rest
+            and self.pipeline.status == IDLE_IN_BLOCK
+            and not self.dirty
+            and not self.guards
+        ):
+            self._tell(True)
+            self.pool.available(self)
+            return
+        self.settling = True
+        if self.pipeline.queue or self.pipeline.skipping:
+            self.pool.abandoned(self)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(
+            self.pool.limits.cancel_timeout, self.close, "it did not come to rest"
+        )
+        self._settle()
+
+    @property
+    def dirty(self) -> bool:
+        """Something must be cleaned before another owner may have it."""
+        return self.tainted or self.used_up or bool(self.statements.strays)
+
+    def guard_released(self) -> None:
+        """A cancel request has been delivered."""
+        self.guards -= 1
+        if self.owner is None and self.settling:
+            self._settle()
+
+    def _settle(self) -> None:
+        pipeline = self.pipeline
+        if pipeline.copy_in:
+            pipeline.copy_ended()
+            self.transport.write(build.copy_fail("the client is gone"))
+        if pipeline.queue or pipeline.skipping:
+            if pipeline.skipping or pipeline.queue[-1][0] not in (SYNC, QUERY, machine.FUNCTION):
+                pipeline.add(SYNC, None, SWALLOW)
+                self.transport.write(_SYNC)
+            return
+        if not pipeline.at_rest:
+            return
+        if pipeline.status == IDLE_IN_BLOCK:
+            self._tell(True)
+        if pipeline.swallowed_errors:
+            self.close("it could not be cleaned")
+        elif pipeline.status != IDLE_IN_BLOCK:
+            self._clean("ROLLBACK")
+        elif self.used_up:
+            self.used_up = self.tainted = False
+            self.statements.clear()
+            self.profile = self.pool.profiles.empty
+            self._clean("DISCARD ALL")
+        elif self.tainted:
+            self.tainted = False
+            self.profile = self.pool.profiles.empty
+            self._clean("RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL")
+        elif self.statements.strays:
+            for name in self.statements.strays:
+                pipeline.add(machine.CLOSE, None, SWALLOW)
+                self.transport.write(close_message(name))
+            self.statements.strays.clear()
+            pipeline.add(SYNC, None, SWALLOW)
+            self.transport.write(_SYNC)
+        elif not self.guards:
+            self.settling = False
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+            self.pool.available(self)
+
+    def _tell(self, known: bool) -> None:
+        after, self.after = self.after, None
+        if after is not None:
+            after(known)
+
+    def _clean(self, text: str) -> None:
+        self.statements.unnamed_lost()
+        self.pipeline.add(QUERY, None, SWALLOW)
+        self.transport.write(build.query(text))
+
+    def check(self) -> None:
+        """An empty query, to see that the connection is alive; the pool hears of it through ``available``."""
+        self.settling = True
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self.pool.limits.cancel_timeout, self.close, "it does not answer")
+        self._clean("")
+
+    def _unowned(self) -> None:
+        pipeline = self.pipeline
+        pipeline.finished.clear()
+        if pipeline.errors and not pipeline.queue and not self.settling:
+            self.close("the server ended an idle connection")
+            return
+        pipeline.errors.clear()
+        if self.settling:
+            self._settle()
+
+    def close(self, reason: str) -> None:
+        """Close it now; tells the owner or the pool. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if not self.transport.is_closing():
+            if self.pipeline.at_rest and self.pipeline.status == IDLE_IN_BLOCK:
+                self.transport.write(build.terminate())
+                self.transport.close()
+            else:
+                self.transport.abort()
+        for note in self._pending_notes():
+            note.dropped()
+        if self.owner is None:
+            self._tell(False)
+        owner, self.owner = self.owner, None
+        self.pool.gone(self, reason)
+        if owner is not None:
+            owner.server_lost(reason)
+
+    def _pending_notes(self) -> list[Note]:
+        return [
+            cast("Note", note)
+            for kind, _, note, _ in self.pipeline.queue
+            if note and kind not in (SYNC, QUERY)
+        ]
+
+    def _record(self, pipeline: Pipeline) -> None:
+        for body, _ in pipeline.parameters:
+            name, _, value = body.rstrip(b"\0").partition(b"\0")
+            self.reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        for note in pipeline.proved:
+            cast("Note", note).proved()
+        for note in pipeline.dropped:
+            cast("Note", note).dropped()
+        pipeline.proved.clear()
+        pipeline.dropped.clear()
+        if self.owner is None:
+            pipeline.parameters.clear()

@@ -1,0 +1,395 @@
+"""The conversation with one server: which request does the next reply belong to, and who gets to see it.
+
+Theory of operation
+-------------------
+PostgreSQL answers requests strictly in order, so a conversation is a queue of *outstanding requests*; there is no
+"current operation". Each entry of the queue is a plain tuple ``(kind, action, note, reply)``:
+
+``kind``    which request it was; it decides which replies end it (table below).
+``action``  FORWARD: its replies go to the client. SWALLOW: we injected it, its replies are dropped.
+            FAKE: nothing was sent; ``reply`` goes to the client when everything before it has been answered.
+``note``    any object of the caller's. It comes back in ``proved`` when the reply shows that the request took effect,
+            in ``dropped`` when an error made the server skip it: state is recorded by proof, never by sending.
+
+=====================  ==============================  ==========================================
+request                ended by                        on ErrorResponse
+=====================  ==============================  ==========================================
+QUERY, FUNCTION        ReadyForQuery                   the entry stays, ReadyForQuery follows
+PARSE, BIND, CLOSE     ParseComplete, ...              everything up to the next SYNC is dropped
+DESCRIBE_STATEMENT     RowDescription or NoData        same (ParameterDescription comes before)
+DESCRIBE_PORTAL        RowDescription or NoData        same
+EXECUTE                CommandComplete, EmptyQuery,    same
+                       PortalSuspended
+SYNC                   ReadyForQuery                   a failed commit: ReadyForQuery follows
+=====================  ==============================  ==========================================
+
+NoticeResponse, NotificationResponse and ParameterStatus may come at any time and belong to no request.
+
+*Skip until Sync.* After an error in the extended protocol the server ignores everything up to Sync. If the queue holds
+no SYNC yet, the machine goes on skipping: requests added meanwhile are dropped at once, as the server does.
+
+*COPY in.* Between CopyInResponse and CopyDone/CopyFail the server ignores Sync. A Sync that was sent before the client
+could know (libpq sends Execute and Sync together) therefore gets no answer: it leaves the queue when CopyInResponse
+arrives. A Sync during the copy must not be sent at all (``take_sync`` says so); if the copy then fails, the server waits
+for a Sync that it has not got: ``owes_sync`` tells the caller to send one. A CopyDone that was sent before
+CopyInResponse arrived stands in the queue as COPY_END, so that Syncs behind it keep their answers.
+
+*Streaming.* Rows, copy data and anything longer than ``HOLD`` are passed on as they arrive; short messages are held until
+they are complete, because their content decides. The machine does no I/O and knows no clock.
+
+Manual: "Message Flow", "Extended Query", "COPY Operations"; PostgreSQL 18, chapter 54.2.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from typing import Final, NamedTuple
+
+from protocol.errors import RemoteProtocolError
+
+QUERY: Final = 0
+FUNCTION: Final = 1
+PARSE: Final = 2
+BIND: Final = 3
+CLOSE: Final = 4
+DESCRIBE_STATEMENT: Final = 5
+DESCRIBE_PORTAL: Final = 6
+EXECUTE: Final = 7
+SYNC: Final = 8
+COPY_END: Final = 9
+
+FORWARD: Final = 0
+SWALLOW: Final = 1
+FAKE: Final = 2
+
+HOLD: Final = 64 * 1024
+"""Bytes; a message longer than this is never held back to be looked at."""
+
+Entry = tuple[int, int, object, bytes]
+
+_header = Struct(">BI").unpack_from
+
+# Which kinds of request a reply may answer, and whether it ends them. Keys are the message bytes of the manual.
+_EXTENDED = frozenset((PARSE, BIND, CLOSE, DESCRIBE_STATEMENT, DESCRIBE_PORTAL, EXECUTE))
+_ENDS: Final[dict[int, frozenset[int]]] = {
+    0x31: frozenset((PARSE,)),  # 1 ParseComplete
+    0x32: frozenset((BIND,)),  # 2 BindComplete
+    0x33: frozenset((CLOSE,)),  # 3 CloseComplete
+    0x54: frozenset((DESCRIBE_STATEMENT, DESCRIBE_PORTAL)),  # T RowDescription
+    0x6E: frozenset((DESCRIBE_STATEMENT, DESCRIBE_PORTAL)),  # n NoData
+    0x43: frozenset((EXECUTE,)),  # C CommandComplete
+    0x49: frozenset((EXECUTE,)),  # I EmptyQueryResponse
+    0x73: frozenset((EXECUTE,)),  # s PortalSuspended
+    0x5A: frozenset((SYNC, QUERY, FUNCTION)),  # Z ReadyForQuery
+}
+_WITHIN: Final[dict[int, frozenset[int]]] = {
+    0x44: frozenset((QUERY, EXECUTE)),  # D DataRow
+    0x54: frozenset((QUERY,)),
+    0x43: frozenset((QUERY,)),
+    0x49: frozenset((QUERY,)),
+    0x74: frozenset((DESCRIBE_STATEMENT,)),  # t ParameterDescription
+    0x47: frozenset((QUERY, EXECUTE)),  # G CopyInResponse
+    0x48: frozenset((QUERY, EXECUTE)),  # H CopyOutResponse
+    0x64: frozenset((QUERY, EXECUTE)),  # d CopyData
+    0x63: frozenset((QUERY, EXECUTE)),  # c CopyDone
+    0x56: frozenset((FUNCTION,)),  # V FunctionCallResponse
+}
+_ANY_TIME: Final = frozenset((0x4E, 0x41, 0x53, 0x45))  # N A S E
+_STREAMED: Final = frozenset((0x44, 0x64, 0x45, 0x4E, 0x54, 0x74, 0x41, 0x56))  # D d E N T t A V
+_ALWAYS_STREAMED: Final = frozenset((0x44, 0x64))
+_STATUS: Final = frozenset((0x49, 0x54, 0x45))  # I T E
+
+
+class Finished(NamedTuple):
+    """A turn has been answered."""
+
+    note: object  # of its QUERY, SYNC or FUNCTION
+    status: int
+    error: bytes | None  # the body of the last ErrorResponse passed on, cut at HOLD
+    tag: bytes  # the last CommandComplete
+    rows: int
+    notices: int  # notices and notifications passed on meanwhile
+
+
+class Pipeline:
+    """The queue of outstanding requests of one server connection.
+
+    Feed it what is sent (``add`` and friends) and what arrives (``receive``). After ``receive`` the caller reads and
+    empties ``proved``, ``dropped``, ``finished`` and ``parameters`` *before* it passes the returned bytes on; ``errors``
+    holds those of the turn that is not finished yet. Raises RemoteProtocolError when the server says something that answers nothing.
+    """
+
+    __slots__ = (
+        "_fakes",
+        "_held",
+        "_stream_forward",
+        "_stream_left",
+        "batch",
+        "copy_in",
+        "dropped",
+        "errors",
+        "finished",
+        "last_tag",
+        "notices",
+        "owes_sync",
+        "parameters",
+        "proved",
+        "queue",
+        "rows",
+        "skipping",
+        "status",
+        "swallowed_errors",
+        "withheld_syncs",
+    )
+
+    def __init__(self) -> None:
+        self.queue: deque[Entry] = deque()
+        self.status = 0x49  # transaction status of the last ReadyForQuery: I, T or E
+        self.skipping = False  # an extended error happened and no Sync has been sent since
+        self.copy_in = False  # the server is reading CopyData and has not been sent CopyDone or CopyFail
+        self.withheld_syncs = 0
+        self.owes_sync = False
+        self.batch = 0  # counts Sync, Query and FunctionCall: requests of one batch succeed or fail together
+        self.last_tag = b""
+        self.rows = 0
+        self.notices = 0
+        self.proved: list[object] = []
+        self.dropped: list[object] = []
+        self.finished: list[Finished] = []
+        self.parameters: list[tuple[bytes, bool]] = []  # (body of a ParameterStatus, was it passed on)
+        self.errors: list[bytes] = []  # bodies of ErrorResponses passed on, cut at HOLD
+        self.swallowed_errors: list[bytes] = []
+        self._fakes = 0  # entries in the queue that no reply will end: FAKE and COPY_END
+        self._held = b""
+        self._stream_left = 0
+        self._stream_forward = True
+
+    # -- what is sent ---------------------------------------------------------------------------------------------
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing outstanding, no message half read: the connection may change hands (its status says how)."""
+        return not self.queue and not self._stream_left and not self._held and not self.skipping
+
+    @property
+    def mid_message(self) -> bool:
+        """Part of a message has been passed to the client: nothing but its rest may follow."""
+        return self._stream_left > 0 and self._stream_forward
+
+    def add(self, kind: int, note: object = None, action: int = FORWARD) -> None:
+        """A request has been, or is about to be, sent. Dropped at once while the server skips to Sync."""
+        if self.skipping:
+            if kind != SYNC:
+                if note is not None:
+                    self.dropped.append(note)
+                return
+            self.skipping = False
+        if kind == SYNC or kind <= FUNCTION:
+            self.batch += 1
+        self.queue.append((kind, action, note, b""))
+
+    def add_fake(self, kind: int, reply: bytes, note: object = None) -> None:
+        """A request that is answered by us, in its place."""
+        if self.skipping:
+            if note is not None:
+                self.dropped.append(note)
+            return
+        self.queue.append((kind, FAKE, note, reply))
+        self._fakes += 1
+
+    def take_sync(self) -> bool:
+        """May a Sync be sent now? During COPY in the server would ignore it, and we remember that it is owed."""
+        if self.copy_in:
+            self.withheld_syncs += 1
+            return False
+        return True
+
+    def copy_ended(self) -> bool:
+        """CopyDone or CopyFail from the client: True if it must be sent on, False if there is no copy to end."""
+        if self.copy_in:
+            self.copy_in = False
+            self.withheld_syncs = 0
+            return True
+        if not self.queue:
+            return False
+        if not self.skipping:
+            self.queue.append((COPY_END, FAKE, None, b""))
+            self._fakes += 1
+        return True
+
+    def take_fakes(self) -> bytes:
+        """What can be answered now without the server: for Flush, and when nothing is outstanding."""
+        out: list[bytes] = []
+        queue = self.queue
+        while self._fakes and queue and queue[0][1] == FAKE:
+            _, _, note, reply = queue.popleft()
+            self._fakes -= 1
+            if note is not None:
+                self.proved.append(note)
+            out.append(reply)
+        return b"".join(out)
+
+    # -- what arrives ---------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> bytes:
+        """Take bytes from the server; return what goes to the client (often ``data`` itself)."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        size = len(data)
+        position = 0
+        start = 0  # everything before it is in ``out`` or swallowed
+        out: list[bytes] | None = None
+        if self._stream_left:
+            if size <= self._stream_left:
+                self._stream_left -= size
+                forward = data if self._stream_forward else b""
+                return forward + self.take_fakes() if self._fakes and not self._stream_left else forward
+            position = self._stream_left
+            self._stream_left = 0
+            if not self._stream_forward:
+                start = position
+        queue = self.queue
+        while size - position >= 5:
+            if self._fakes and queue and queue[0][1] == FAKE:
+                out = out or []
+                out.append(data[start:position])
+                out.append(self.take_fakes())
+                start = position
+            tag, length = _header(data, position)
+            end = position + 1 + length
+            if length < 4:
+                raise RemoteProtocolError(
+                    f"the server sent a message of type {tag:#04x} with length {length}"
+                )
+            if end > size and (length <= HOLD or tag not in _STREAMED) and tag not in _ALWAYS_STREAMED:
+                if length > HOLD:
+                    raise RemoteProtocolError(
+                        f"the server sent a message of type {tag:#04x} with length {length}"
+                    )
+                break
+            if tag == 0x44 and queue and queue[0][0] in _WITHIN[0x44]:
+                self.rows += 1
+                swallow = queue[0][1]
+            else:
+                swallow = self._message(tag, data, position + 5, end if end < size else size)
+            if swallow:
+                if start < position:
+                    out = out or []
+                    out.append(data[start:position])
+                start = end if end < size else size
+            if end > size:
+                self._stream_left = end - size
+                self._stream_forward = not swallow
+                position = size
+                break
+            position = end
+        if position < size:
+            self._held = data[position:]
+        if out is None:
+            if start == 0 and position == size:
+                whole = data
+            else:
+                whole = data[start:position] if start < position else b""
+            return whole + self.take_fakes() if self._fakes and not self._stream_left else whole
+        if start < position:
+            out.append(data[start:position])
+        if self._fakes and not self._stream_left:
+            out.append(self.take_fakes())
+        return b"".join(out)
+
+    def _message(self, tag: int, data: bytes, body: int, end: int) -> int:
+        """One message that is not a row. Returns SWALLOW or FORWARD."""
+        queue = self.queue
+        if queue:
+            kind, action, note, _ = queue[0]
+            if tag in _ENDS and kind in _ENDS[tag]:
+                queue.popleft()
+                if tag == 0x5A:
+                    return self._ready(data, body, end, action, note)
+                if tag == 0x43:
+                    self.last_tag = data[body : end - 1]
+                if kind == EXECUTE:
+                    self._copy_over()
+                if note is not None:
+                    self.proved.append(note)
+                return action
+            if tag in _WITHIN and kind in _WITHIN[tag]:
+                if tag == 0x43:
+                    self.last_tag = data[body : end - 1]
+                    self._copy_over()
+                elif tag == 0x47:
+                    self._copy_begins(kind)
+                return action
+        else:
+            action = FORWARD
+        if tag not in _ANY_TIME:
+            what = "that answers nothing" if queue else "although nothing was asked"
+            raise RemoteProtocolError(f"the server sent a message of type {chr(tag)!r} {what}")
+        if tag == 0x45:
+            (self.swallowed_errors if action == SWALLOW and queue[0][0] <= FUNCTION else self.errors).append(
+                data[body : min(end, body + HOLD)]
+            )
+            return self._error(action)
+        if tag == 0x53:
+            self.parameters.append((data[body:end], action == FORWARD))
+            return action
+        if action != SWALLOW:
+            self.notices += 1
+        return action
+
+    def _ready(self, data: bytes, body: int, end: int, action: int, note: object) -> int:
+        if end - body != 1 or data[body] not in _STATUS:
+            raise RemoteProtocolError("the server sent a malformed ReadyForQuery")
+        self.status = data[body]
+        self._copy_over()
+        if action == SWALLOW:
+            if note is not None:
+                self.proved.append(note)
+        else:
+            error = self.errors[-1] if self.errors else None
+            self.finished.append(Finished(note, self.status, error, self.last_tag, self.rows, self.notices))
+            self.errors.clear()
+            self.last_tag = b""
+            self.notices = 0
+        self.rows = 0
+        return action
+
+    def _error(self, action: int) -> int:
+        queue = self.queue
+        copying = self.copy_in
+        self.copy_in = False
+        if queue and queue[0][0] in _EXTENDED:
+            while queue and queue[0][0] != SYNC:
+                _, did, note, _ = queue.popleft()
+                if did == FAKE:
+                    self._fakes -= 1
+                if note is not None:
+                    self.dropped.append(note)
+            self.skipping = not queue
+            if copying and self.skipping and self.withheld_syncs:
+                self.owes_sync = True
+            self.withheld_syncs = 0
+            return FORWARD  # an injected Parse that fails is the failure of what it was injected for
+        self.withheld_syncs = 0
+        return action
+
+    def _copy_begins(self, kind: int) -> None:
+        queue = self.queue
+        while len(queue) > 1:
+            following = queue[1][0]
+            if following == COPY_END:
+                del queue[1]
+                self._fakes -= 1
+                return
+            if following != SYNC or kind != EXECUTE:
+                break
+            if queue[1][2] is not None:
+                self.dropped.append(queue[1][2])
+            del queue[1]
+        self.copy_in = True
+
+    def _copy_over(self) -> None:
+        self.copy_in = False
+        self.withheld_syncs = 0

@@ -1,0 +1,140 @@
+"""Who may come in, and as whom a pool logs in to its server: from the configuration to secrets, targets and limits."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pool.connect import Target
+from pool.plan import PoolLimits
+from pool.tls import ServerTls, server_tls
+from protocol.accept import Method, Policy
+from protocol.secrets import Plain, Scram, Verifiers
+from protocol.userlist import parse_userlist
+from proxy.clients import ClientLimits
+from proxy.edge import EdgeSettings
+from proxy.tls import client_tls
+
+if TYPE_CHECKING:
+    from protocol.secrets import Secret
+    from proxy.config import Config
+    from proxy.dsn import ServerUrl
+
+
+class Access:
+    """One configuration's logins. Reads the files that it names: raises OSError, UserlistError, TlsError."""
+
+    def __init__(self, config: Config, mock_key: bytes | None = None) -> None:
+        self.config = config
+        file = config.auth.users_file
+        self._users: dict[str, Secret] | None = (
+            parse_userlist(file.read_text("utf-8")) if file is not None else None
+        )
+        self._verifiers = Verifiers(mock_key or os.urandom(32))
+        self._tls: dict[ServerUrl, ServerTls] = {}
+        self._client_tls = client_tls(
+            config.tls.mode, _path(config.tls.cert), _path(config.tls.key), _path(config.tls.client_ca)
+        )
+        for entry in config.databases.values():
+            self._server_tls(entry.url)
+
+    def edge(self) -> EdgeSettings:
+        """What new clients meet."""
+        config = self.config
+        users = self._users or {}
+        return EdgeSettings(
+            policy=Policy(
+                method=Method(config.auth.method),
+                lookup=self.secret,
+                verifiers=self._verifiers,
+                unknown_as_scram=2 * sum(isinstance(secret, Scram) for secret in users.values()) > len(users),
+            ),
+            tls=self._client_tls,
+            login_timeout=config.timeouts.login,
+            startup_limit=config.limits.startup,
+        )
+
+    def secret(self, user: str, database: str) -> Secret | None:
+        """What a client must prove to know; None for whoever cannot come in."""
+        if self.config.database(database) is None and database not in CONSOLE:
+            return None
+        if self._users is not None:
+            return self._users.get(user)
+        password = self.config.password_in_url(database, user)
+        return Plain(password) if password is not None else None
+
+    def target(self, database: str, user: str) -> Target:
+        """Where a client's pool connects, and as whom. The database must be configured."""
+        entry = self.config.database(database)
+        if entry is None:
+            raise KeyError(database)
+        url = entry.url
+        secret: Secret | None = Plain(url.password.get_secret_value()) if url.password is not None else None
+        if url.user is None:
+            secret = (self._users or {}).get(user, secret)
+        parameters = {"application_name": url.application_name or "forebay"}
+        if url.options:
+            parameters["options"] = url.options
+        return Target(
+            host=url.host,
+            port=url.port,
+            user=url.user or user,
+            database=url.database or database,
+            secret=secret,
+            tls=self._server_tls(url),
+            parameters=parameters,
+            connect_timeout=url.connect_timeout or self.config.pool.connect_timeout or 3600.0,
+        )
+
+    def _server_tls(self, url: ServerUrl) -> ServerTls:
+        if url.is_unix:
+            return server_tls("disable")
+        if url not in self._tls:
+            self._tls[url] = server_tls(
+                url.sslmode,
+                root=url.sslrootcert,
+                cert=url.sslcert,
+                key=url.sslkey,
+                negotiation=url.sslnegotiation,
+            )
+        return self._tls[url]
+
+    def pool_limits(self, database: str) -> PoolLimits:
+        """The limits of a pool of this database."""
+        pool = self.config.pool_of(database)
+        return PoolLimits(
+            size=pool.size,
+            min_size=pool.min_size,
+            reserve_size=pool.reserve_size,
+            reserve_timeout=pool.reserve_timeout,
+            idle_timeout=pool.idle_timeout,
+            lifetime=pool.lifetime,
+            lifetime_jitter=pool.lifetime_jitter,
+            connect_timeout=pool.connect_timeout,
+            queue_timeout=pool.queue_timeout,
+            check_after_idle=pool.check_after_idle,
+            cancel_timeout=pool.cancel_timeout or 3600.0,
+            retry_delay=pool.retry_delay,
+            retry_max=pool.retry_max,
+            rotate=pool.rotate,
+        )
+
+    def client_limits(self) -> ClientLimits:
+        """The limits on clients."""
+        limits, timeouts = self.config.limits, self.config.timeouts
+        return ClientLimits(
+            clients=limits.clients,
+            clients_per_user=limits.clients_per_user,
+            clients_per_database=limits.clients_per_database,
+            message=limits.message,
+            query=timeouts.query,
+            idle_in_transaction=timeouts.idle_in_transaction,
+            client_idle=timeouts.client_idle,
+        )
+
+
+CONSOLE = ("forebay", "pgbouncer")
+
+
+def _path(path: object) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,308 @@
+"""The composition: the one place that knows every room, and the life of the process.
+
+Start: configuration -> logins and TLS -> databases -> sockets. Then signals decide: SIGHUP reads the configuration again
+(a bad one changes nothing), SIGTERM and SIGINT drain (no new clients, idle ones are told, open transactions may end until
+``timeouts.drain``), a second one ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from cache.cache import Cache
+from cache.coherence import Coherence
+from cache.memory import MemoryStore
+from pool.pool import Pool
+from pool.tasks import Tasks
+from pool.tls import TlsError
+from protocol.errors import ProtocolError
+from protocol.userlist import UserlistError
+from proxy import loop
+from proxy.access import CONSOLE, Access
+from proxy.catalogs import CatalogKeeper
+from proxy.clients import Clients
+from proxy.config import ConfigError, diff
+from proxy.database import Database, Identities
+from proxy.edge import Edge
+from proxy.greeting import Greeter
+from proxy.http import HttpServer, Told
+from proxy.knowledge import Known, Statements
+from proxy.listen import tcp_listeners, unix_listener
+from proxy.logs import event
+from proxy.reading import Reader
+from proxy.status import Status
+from proxy.sweep import Sweep
+from stats.export import Exporter
+from stats.stats import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protocol.accept import ClientLogin
+    from proxy.config import Config
+    from stats.slowlog import SlowRecord
+
+logger = logging.getLogger("forebay")
+
+OK = 0
+FAILED = 1
+
+
+def run(config: Config, reload: Callable[[], Config]) -> int:
+    """Serve until told to stop; the exit status."""
+    try:
+        access = Access(config)
+    except (OSError, UserlistError, TlsError) as error:
+        logger.error("cannot start: %s", error)
+        return 2
+    return loop.run(App(config, access, reload).serve())
+
+
+class App:
+    """One process."""
+
+    def __init__(self, config: Config, access: Access, reload: Callable[[], Config]) -> None:
+        self.config = config
+        self._access = access
+        self._reload = reload
+        self._tasks = Tasks()
+        self._stats = Stats(
+            config.stats.slow,
+            config.stats.digests,
+            log_parameters=config.stats.log_parameters,
+            sink=_log_slow,
+        )
+        self._cache = Cache(
+            Coherence(), MemoryStore(config.cache.memory, config.cache.max_entry), config.cache.ttl
+        )
+        function = Statements(self._stats.digest).get(b"DO ''")
+        self._clients = Clients(
+            access.client_limits(),
+            Reader(self._cache, time.monotonic),
+            time.monotonic,
+            Known(function.facts, function.digest),
+        )
+        self._identities = Identities()
+        self._databases: dict[str, Database] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._status = Status(self._stats, self._clients, self._cache, config.cache.memory)
+        self._exporter = Exporter(self._stats, self._status.gauges)
+        self._edge = Edge(access.edge(), self._on_client, self._on_cancel, self._on_refused)
+        self._http = HttpServer(Told(self._metrics, self._ready, self._status.page))
+        self._stop = asyncio.Event()
+        self._now = asyncio.Event()
+        self._draining = False
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> int:
+        """Open the doors, wait for the end, close them."""
+        running = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(number, self._on_stop)
+        running.add_signal_handler(signal.SIGHUP, self._on_reload)
+        try:
+            listeners = await self._listeners()
+            if self.config.http is not None:
+                await self._http.start(self.config.http)
+        except OSError as error:
+            logger.error("cannot start: %s", error)
+            return FAILED
+        for listener in listeners:
+            self._edge.listen(listener)
+        self._tasks.spawn(Sweep(self._clients, self._status.pools).run(), "sweep")
+        for name in self.config.databases:
+            if name != "*":
+                self._warm(name)
+        event(
+            logger,
+            logging.INFO,
+            "serving",
+            listen=", ".join(_where(listener) for listener in listeners),
+            http=str(self.config.http) if self.config.http is not None else "off",
+            databases=", ".join(self.config.databases),
+            cache=self.config.cache.mode,
+        )
+        try:
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            await self._close()
+        return OK
+
+    async def _listeners(self) -> list[socket.socket]:
+        found: list[socket.socket] = []
+        for address in self.config.listen:
+            if address.is_unix:
+                found.append(unix_listener(address.socket_path))
+            else:
+                found.extend(await tcp_listeners(address.host, address.port))
+        return found
+
+    def _on_stop(self) -> None:
+        if self._stop.is_set():
+            self._now.set()
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        self._draining = True
+        self._edge.stop_listening()
+        deadline = self.config.timeouts.drain
+        event(logger, logging.INFO, "draining", clients=len(self._clients), seconds=deadline)
+        self._clients.on_empty = self._now.set
+        for session in self._clients:
+            session.drain()
+        if len(self._clients):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline or None):
+                    await self._now.wait()
+        for session in self._clients:
+            session.refuse("57P01", "terminating connection due to administrator command")
+
+    async def _close(self) -> None:
+        await self._edge.close()
+        for pool in self._status.pools:
+            pool.close()
+        await self._http.stop()
+        await self._tasks.cancel()
+        await asyncio.sleep(0)  # transports flush their last words
+        event(logger, logging.INFO, "stopped")
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    def _on_reload(self) -> None:
+        try:
+            config = self._reload()
+            access = Access(config)
+        except (ConfigError, OSError, UserlistError, TlsError) as error:
+            self._status.reloads["failed"] += 1
+            for line in str(error).splitlines():
+                logger.error("reload failed, the old configuration stays: %s", line)
+            return
+        live, restart = diff(self.config, config)
+        self.config, self._access = config, access
+        self._edge.settings = access.edge()
+        self._clients.limits = access.client_limits()
+        self._stats.configure(config.stats.slow, config.stats.log_parameters)
+        logging.getLogger().setLevel(config.log.level.upper())
+        for pool in list(self._status.pools):
+            if config.database(pool.database) is None:
+                self._status.pools.remove(pool)
+                del self._databases[pool.database].pools[pool.user]
+                pool.close(None)
+            else:
+                pool.reconfigure(access.target(pool.database, pool.user), access.pool_limits(pool.database))
+        self._status.reloads["ok"] += 1
+        event(
+            logger,
+            logging.INFO,
+            "reloaded",
+            changed=", ".join(live) or "nothing",
+            needs_restart=", ".join(restart),
+        )
+
+    # -- clients ----------------------------------------------------------------------------------------------------
+
+    def _on_client(
+        self, login: ClientLogin, transport: asyncio.Transport, leftover: bytes
+    ) -> asyncio.Protocol | None:
+        if self._draining:
+            raise ProtocolError("the database system is shutting down", "57P03")
+        if login.replication is not None:
+            raise ProtocolError("replication connections are not available through this proxy", "0A000")
+        if login.database in CONSOLE and login.database not in self.config.databases:
+            raise ProtocolError("the admin console is not available in this version", "0A000")
+        if self.config.database(login.database) is None:
+            raise ProtocolError(f'database "{login.database}" does not exist', "3D000")
+        self._clients.check(login.user, login.database, self.config.max_clients_of(login.database))
+        database = self._database(login.database)
+        return Greeter(login, transport, database, self._pool(database, login.user), self._clients).start()
+
+    def _database(self, name: str) -> Database:
+        database = self._databases.get(name)
+        if database is None:
+            database = self._databases[name] = Database(
+                name,
+                self._stats,
+                self._cache,
+                self._identities,
+                mode=self.config.cache.mode,
+                session_pooling=self.config.pool_of(name).mode,
+            )
+        return database
+
+    def _pool(self, database: Database, user: str) -> Pool:
+        target = self._access.target(database.name, user)
+        pool = database.pools.get(target.user)
+        if pool is None:
+            limits = self._access.pool_limits(database.name)
+            pool = database.pools[target.user] = Pool(
+                database.name, target, limits, time.monotonic, self._tasks
+            )
+            pool.on_opened = database.server_opened
+            self._status.pools.append(pool)
+            self._keep_catalog(database, user)
+        return pool
+
+    def _warm(self, name: str) -> None:
+        """Open the pool of a url with a user of its own before anybody asks."""
+        entry = self.config.database(name)
+        if entry is not None and entry.url.user is not None:
+            self._pool(self._database(name), entry.url.user).replan(time.monotonic())
+
+    def _keep_catalog(self, database: Database, user: str) -> None:
+        if database.mode == "off" or database.name in self._keepers:
+            return
+        entry = self.config.database(database.name)
+        target = self._access.target(database.name, user)
+        if entry is None:
+            return
+        password = getattr(target.secret, "password", None)
+        keeper = CatalogKeeper(
+            database,
+            entry.url,
+            target.user,
+            password,
+            target.database,
+            probe=self.config.cache.probe,
+            timeout=target.connect_timeout,
+        )
+        self._keepers[database.name] = self._tasks.spawn(keeper.run(), f"catalog {database.name}")
+
+    async def _on_cancel(self, pid: int, key: bytes) -> None:
+        session = self._clients.find(pid, key)
+        if session is not None:
+            session.cancel()
+
+    def _on_refused(self, error: ProtocolError) -> None:
+        self._status.login_failures[error.sqlstate] += 1
+        self._stats.error(error.sqlstate)
+
+    # -- what others ask ------------------------------------------------------------------------------------------------
+
+    def _metrics(self) -> tuple[bytes, str]:
+        return self._exporter.render(), self._exporter.content_type
+
+    def _ready(self) -> tuple[bool, dict[str, object]]:
+        ok, detail = self._status.ready()
+        return ok and not self._draining, {**detail, "draining": self._draining}
+
+
+def _log_slow(record: SlowRecord) -> None:
+    event(logging.getLogger("forebay.slow"), logging.WARNING, "slow query", **_shown(record))
+
+
+def _shown(record: SlowRecord) -> dict[str, object]:
+    fields = {name: getattr(record, name) for name in record.__slots__ if name != "time"}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _where(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    return name if isinstance(name, str) else f"{name[0]}:{name[1]}"

@@ -1,0 +1,183 @@
+"""Keeps each database's catalog true: loaded once, proved again whenever it may have changed.
+
+One connection of our own for each database (asyncpg, the user of the url). A probe (sql/catalog_sql.py) tells cheaply
+whether any definition changed since the snapshot was loaded. It runs once in every ``probe`` seconds for changes made
+past Forebay, and at once when a statement that may have changed definitions has been through us: until its answer is
+there the database counts as unknown, which costs hits and never the truth. A doubt that comes up while a probe is running
+is not settled by that probe.
+
+The same connection does the janitor's work. A mark whose outcome nobody can learn (the connection was lost, the client
+was gone) stays until its server process has ended; after that nothing of it can become visible any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import asyncpg
+
+from proxy.database import Database, split_path
+from sql.catalog import Catalog
+from sql.catalog_sql import PROBE, QUERIES
+
+if TYPE_CHECKING:
+    from proxy.dsn import ServerUrl
+
+logger = logging.getLogger("forebay.catalog")
+
+_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_JANITOR_PERIOD = 0.2
+_RETRY = 1.0
+_ABOUT = """
+SELECT current_setting('search_path') AS path,
+       current_setting('default_transaction_isolation') IN ('read committed', 'read uncommitted')
+       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) AS c
+                       WHERE c ILIKE 'default_transaction_isolation=%') AS isolation,
+       inet_server_addr()::text AS address, inet_server_port() AS port, current_database() AS name
+"""
+
+
+async def connect_own(
+    url: ServerUrl, user: str, password: str | None, database: str, application: str, timeout: float
+) -> Any:
+    """A connection for our own questions. Raises what asyncpg raises."""
+    options = {
+        "host": url.host,
+        "port": str(url.port),
+        "user": user,
+        "database": database,
+        "sslmode": url.sslmode,
+        "sslrootcert": url.sslrootcert,
+        "sslcert": url.sslcert,
+        "sslkey": url.sslkey,
+        "application_name": application,
+    }
+    dsn = "postgresql://?" + urlencode({k: v for k, v in options.items() if v is not None}, quote_via=quote)
+    return await asyncpg.connect(
+        dsn,
+        password=password,
+        direct_tls=url.sslnegotiation == "direct",
+        timeout=timeout,
+        statement_cache_size=0,
+        command_timeout=60.0,
+    )
+
+
+class CatalogKeeper:
+    """One database's. ``run`` goes on until it is cancelled."""
+
+    def __init__(
+        self,
+        database: Database,
+        url: ServerUrl,
+        user: str,
+        password: str | None,
+        name: str,
+        *,
+        probe: float,
+        timeout: float,
+    ) -> None:
+        self._database = database
+        self._url = url
+        self._login = (user, password, name)
+        self._probe = probe
+        self._timeout = timeout
+        self._connection: Any = None
+        self._catalog: Catalog | None = None
+        self._identity: tuple[str, int] | None = None
+        self._doubts = 1
+        self._wake = asyncio.Event()
+        self._failing = False
+        database.on_suspect = self.suspect
+
+    def suspect(self) -> None:
+        """Definitions may have changed, or there are marks to settle: look at once."""
+        self._doubts += 1
+        self._wake.set()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._look()
+                    self._failing = False
+                except _FAILURES as error:
+                    self._failed(error)
+                await self._pause()
+        finally:
+            if self._connection is not None:
+                self._connection.terminate()
+
+    async def _pause(self) -> None:
+        if self._failing:
+            await asyncio.sleep(_RETRY)
+            return
+        period = min(self._probe, _JANITOR_PERIOD) if self._database.orphans else self._probe
+        try:
+            async with asyncio.timeout(period):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _failed(self, error: BaseException) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        if not self._failing:
+            logger.warning("the catalog of %s cannot be read: %s", self._database.name, error)
+        self._failing = True
+
+    async def _look(self) -> None:
+        doubts = self._doubts
+        if self._connection is None or self._connection.is_closed():
+            user, password, name = self._login
+            self._connection = await connect_own(
+                self._url, user, password, name, "forebay catalog", self._timeout
+            )
+        connection = self._connection
+        await self._settle(connection)
+        epoch = str(await connection.fetchval(PROBE))
+        if self._catalog is None or epoch != self._catalog.epoch:
+            self._database.catalog = None
+            await self._load(connection)
+        if self._catalog is not None and self._identity is not None and doubts == self._doubts:
+            self._database.learnt(self._catalog, self._identity)
+
+    async def _load(self, connection: Any) -> None:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            epoch = str(await connection.fetchval(PROBE))
+            rows = {name: await connection.fetch(text) for name, text in QUERIES.items()}
+            about = await connection.fetchrow(_ABOUT)
+        self._catalog = await asyncio.to_thread(Catalog.from_rows, rows, epoch)
+        self._identity = (await self._cluster(connection, about), self._catalog.database)
+        self._database.serializable = not about["isolation"]
+        self._database.paths.setdefault(self._login[0], split_path(about["path"]))
+        logger.info("catalog of %s loaded: %d relations", self._database.name, len(self._catalog.relations))
+
+    async def _cluster(self, connection: Any, about: Any) -> str:
+        """What tells this cluster from others; its address if the login may not ask for more."""
+        try:
+            return str(
+                await connection.fetchval("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+            )
+        except asyncpg.InsufficientPrivilegeError:
+            return f"{about['address'] or self._url.host}:{about['port'] or self._url.port}"
+
+    async def _settle(self, connection: Any) -> None:
+        orphans = self._database.orphans
+        if not orphans:
+            return
+        alive = await connection.fetch(
+            "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = ANY($1::int[])",
+            list(set(orphans.values())),
+        )
+        pids = {row["pid"] for row in alive}
+        for mark, pid in list(orphans.items()):
+            if pid not in pids:
+                del orphans[mark]
+                self._database.cache.settle(mark)
+                logger.info("the outcome of a lost transaction of server process %d no longer matters", pid)

@@ -1,0 +1,231 @@
+"""One database as clients name it: its pools, what is known of its statements, its catalog, and its writers.
+
+Tags of the cache belong to the real database behind the name (cluster identifier and OID, learnt with the catalog), so
+that two names for one database share their invalidations. A write through a name whose catalog is not known yet touches
+every database that anything is kept of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cache.tags import write_tags
+from proxy.knowledge import PINS, Judgement, Known, Statements, View, blind
+
+if TYPE_CHECKING:
+    from cache.cache import Cache
+    from cache.coherence import Mark
+    from pool.pool import Pool
+    from pool.server import Server
+    from pool.settings import Profile
+    from proxy.turn import Turn
+    from sql.catalog import Catalog
+    from sql.facts import Pin
+    from stats.counters import DatabaseStats
+    from stats.stats import Stats
+
+logger = logging.getLogger("forebay.database")
+
+Identity = tuple[str, int]
+
+
+class Identities:
+    """The real databases that anything may be kept of."""
+
+    def __init__(self) -> None:
+        self.known: set[Identity] = set()
+        self._numbers: dict[tuple[Identity, str], int] = {}
+        self.databases: list[Database] = []
+
+    def add(self, identity: Identity) -> None:
+        """A catalog has been loaded. Writers that did not know of this database touch it too."""
+        if identity not in self.known:
+            self.known.add(identity)
+            for database in self.databases:
+                database.widen()
+
+    def number(self, identity: Identity, epoch: str) -> int:
+        """A small number for one state of one database's catalog: the epoch in cache keys."""
+        return self._numbers.setdefault((identity, epoch), len(self._numbers) + 1)
+
+
+class Database:
+    """Synchronous throughout; the catalog is kept up by CatalogKeeper."""
+
+    def __init__(
+        self,
+        name: str,
+        stats: Stats,
+        cache: Cache,
+        identities: Identities,
+        *,
+        mode: str,
+        session_pooling: str,
+    ) -> None:
+        self.name = name
+        self.counters: DatabaseStats = stats.database(name)
+        self.stats = stats
+        self.cache = cache
+        self.mode = mode  # auto, hinted or off
+        self.pool_mode = session_pooling
+        self.statements = Statements(stats.digest)
+        self.pools: dict[str, Pool] = {}
+        self.writing: set[Turn] = set()
+        self.pinning = PINS
+        self.orphans: dict[Mark, int] = {}  # marks without a known outcome -> pid of the server process
+        self.catalog: Catalog | None = None  # None while it is not known, or in doubt
+        self.identity: Identity | None = None
+        self.serializable = False  # some session may begin its transactions above READ COMMITTED
+        self.on_suspect: Callable[[], None] | None = None
+        self.paths: dict[str, tuple[str, ...]] = {}  # user -> search_path by default, learnt with the catalog
+        self._newest: Catalog | None = None
+        self._number = 0
+        self._views: dict[tuple[Profile, str], View] = {}
+        self._identities = identities
+        identities.databases.append(self)
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    @property
+    def caching(self) -> bool:
+        """Are answers kept at all?"""
+        return self.mode != "off"
+
+    def view(self, profile: Profile, user: str) -> View | None:
+        """How this user with these settings sees statements now; None while the catalog is not known."""
+        catalog = self.catalog
+        if catalog is None or self.serializable:
+            return None
+        view = self._views.get((profile, user))
+        if view is None or view.catalog is not catalog:
+            path = self._path(profile, user)
+            if path is None or self.identity is None:
+                return None
+            if len(self._views) > 5_000:
+                self._views.clear()
+            view = View(
+                catalog,
+                user,
+                path,
+                profile,
+                epoch=self._number,
+                hinted_only=self.mode == "hinted",
+                identity=self.identity,
+            )
+            self._views[(profile, user)] = view
+        return view
+
+    def _path(self, profile: Profile, user: str) -> tuple[str, ...] | None:
+        text = profile.values.get("search_path")
+        return self.paths.get(user) if text is None else split_path(text)
+
+    def judge(self, known: Known, view: View | None) -> Judgement:
+        """A statement, seen as well as it can be now."""
+        return view.judge(known) if view is not None else blind(known)
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def mark(self, turn: Turn, writes: set[int] | None) -> None:
+        """Doubt what the turn may commit. ``writes`` None = the whole database."""
+        if self.identity is not None:
+            tags = write_tags(self.identity, writes)
+        else:
+            tags = frozenset((identity, None) for identity in self._identities.known)
+        turn.mark = self.cache.mark(tags, self)
+
+    def unmark(self, turn: Turn) -> None:
+        """The outcome is known."""
+        mark = turn.mark
+        if mark is not None:
+            turn.mark = None
+            self.cache.unmark(mark)
+            whole = any(oid is None for _, oid in mark.tags)  # type: ignore[misc]  # tags are opaque to the cache
+            self.stats.invalidation(self.counters, "database" if whole else "write")
+
+    def widen(self) -> None:
+        """What was judged by an outdated catalog and is still running may write anything."""
+        for turn in self.writing:
+            if turn.effects is not None:
+                turn.effects.writes = None
+            if turn.mark is not None:
+                old = turn.mark
+                self.mark(turn, None)
+                self.cache.unmark(old)
+
+    def suspect(self, cause: str) -> None:
+        """Definitions may have changed: no hits, and all writes touch everything, until the catalog is proved."""
+        self.widen()
+        if self.catalog is not None:
+            logger.debug("the catalog of %s is in doubt: %s", self.name, cause)
+        self.catalog = None
+        if self.on_suspect is not None:
+            self.on_suspect()
+
+    def learnt(self, catalog: Catalog, identity: Identity) -> None:
+        """The catalog is known again."""
+        if self.identity is not None and identity != self.identity:
+            logger.warning("%s is another database than before; its cached answers are forgotten", self.name)
+            self.cache.purge()
+        self.identity = identity
+        self._identities.add(identity)
+        if self._newest is not catalog:
+            self._newest = catalog
+            self._number = self._identities.number(identity, catalog.epoch)
+            self._views.clear()
+        self.catalog = catalog
+
+    def settled(self, turns: list[Turn], server: Server, *, known: bool) -> None:
+        """The client of these turns left. ``known``: the server has answered them all and is outside a transaction."""
+        if not known:
+            self.orphaned(turns, server)
+            return
+        for turn in turns:
+            self.unmark(turn)
+
+    def orphaned(self, turns: list[Turn], server: Server) -> None:
+        """The connection was lost before the outcome was known: the marks stay until that backend is surely gone."""
+        for turn in turns:
+            mark, turn.mark = turn.mark, None
+            if mark is not None:
+                self.cache.abandon(mark)
+                self.orphans[mark] = server.pid
+        if self.orphans and self.on_suspect is not None:
+            self.on_suspect()
+
+    # -- pools ------------------------------------------------------------------------------------------------------
+
+    def server_opened(self, pool: Pool, server: Server) -> None:
+        """A connection stands: what it reports is the base of all profiles of its pool."""
+        reported = server.base.get("search_path")
+        if reported is not None:
+            self.paths[pool.user] = split_path(reported)
+
+    def pinned(self, pin: Pin) -> None:
+        """A session keeps its server."""
+        self.stats.pin(pin.value)
+
+
+def split_path(text: str) -> tuple[str, ...]:
+    """The schemas of a search_path, as PostgreSQL reads the setting's value: folded unless quoted."""
+    names: list[str] = []
+    rest = text.strip()
+    while rest:
+        if rest[0] == '"':
+            end = 1
+            while True:
+                end = rest.find('"', end)
+                if end < 0:
+                    return tuple(names)
+                if rest[end : end + 2] != '""':
+                    break
+                end += 2
+            names.append(rest[1:end].replace('""', '"'))
+            rest = rest[end + 1 :].lstrip()
+            rest = rest[1:].lstrip() if rest.startswith(",") else ""
+        else:
+            name, _, rest = rest.partition(",")
+            names.append(name.strip().lower())
+            rest = rest.strip()
+    return tuple(name for name in names if name)

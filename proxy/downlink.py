@@ -1,0 +1,226 @@
+"""The way down: what a leased server answers, and what follows from it before the client hears of it.
+
+Order matters. What the replies prove is recorded, marks are lifted and answers are kept first; only then do the bytes go
+to the client, so that nobody who has been told of a write can be served what it replaced. When nothing is outstanding and
+no transaction is open, the lease ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from pool.server import IDLE_IN_BLOCK
+from pool.settings import NEVER_SET
+from protocol import build
+from protocol.pipeline import SYNC
+
+if TYPE_CHECKING:
+    from pool.server import Server
+    from protocol.pipeline import Finished, Pipeline
+    from proxy.session import Session
+    from proxy.turn import Effects, Turn
+
+_SYNC = build.sync()
+_REPORTED = frozenset(
+    (
+        "application_name",
+        "client_encoding",
+        "datestyle",
+        "default_transaction_read_only",
+        "intervalstyle",
+        "scram_iterations",
+        "standard_conforming_strings",
+        "timezone",
+    )
+)
+"""Settings that every supported PostgreSQL reports (18 also reports search_path: see ``_follows_report``)."""
+
+
+class Downlink:
+    """Owner of the session's lease."""
+
+    __slots__ = ("_session", "server", "turns")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.server: Server | None = None
+        self.turns: deque[Turn] = deque()  # sent and not answered
+
+    def server_data(self, out: bytes) -> None:
+        server = cast("Server", self.server)
+        session = self._session
+        pipeline = server.pipeline
+        turns = self.turns
+        if pipeline.parameters:
+            self._reported(server, pipeline)
+        if turns and turns[0].fill is not None:
+            session.reader.collect(turns[0], out)
+        if pipeline.finished:
+            now = session.clock()
+            alone = len(pipeline.finished) == 1
+            for finished in pipeline.finished:
+                self._finished(finished, server, now, alone=alone)
+            pipeline.finished.clear()
+            if out:
+                session.transport.write(out)
+            self._rest(server)
+            return
+        if out:
+            session.transport.write(out)
+        if pipeline.owes_sync:
+            pipeline.owes_sync = False
+            pipeline.add(SYNC, session.sync(server))
+            server.transport.write(_SYNC)
+
+    def _finished(self, finished: Finished, server: Server, now: float, *, alone: bool) -> None:
+        session = self._session
+        turn = cast("Turn", finished.note)
+        if finished.error is not None:
+            turn.sqlstate = sqlstate_of(finished.error)
+        while self.turns:
+            first = self.turns.popleft()
+            if first is turn:
+                break
+            session.ledger.finished(first, finished.status, finished.tag)
+        if turn.effects is not None or turn.mark is not None:
+            self._take_effect(turn, turn.effects, finished, server)
+        idle = finished.status == IDLE_IN_BLOCK
+        if turn.fill is not None and idle and alone and not self.turns:
+            session.reader.keep(turn, finished, now)
+        known = turn.known
+        database = session.database
+        database.stats.finish(
+            database.counters,
+            known.digest if known is not None else None,
+            session.user,
+            session.application,
+            turn.queued,
+            now - turn.sent,
+            now - turn.started,
+            turn.outcome,
+            turn.sqlstate,
+            turn.text,
+            turn.parameters,
+            finished.rows,
+        )
+        session.active_at = now
+        if idle:
+            if session.uplink.portals and not self.turns:
+                session.uplink.portals.clear()
+        elif database.pool_mode == "statement":
+            session.refuse("0A000", "transaction blocks are not allowed in statement pooling mode")
+
+    def _take_effect(self, turn: Turn, effects: Effects | None, finished: Finished, server: Server) -> None:
+        session = self._session
+        if session.ledger.finished(turn, finished.status, finished.tag):
+            profiles = session.pool.profiles
+            profile = session.profile
+            for change in session.ledger.take_settings():
+                if change.name == "*":
+                    kept = {n: v for n, v in profile.values.items() if _follows_report(n, server)}
+                    profile = profiles.of(kept)
+                elif not _follows_report(change.name.lower(), server):
+                    profile = profiles.changed(profile, change.name, change.value)
+            session.profile = server.profile = profile
+        if effects is None or turn.sqlstate is not None:
+            return
+        if effects.forgets:
+            session.uplink.statements.clear()
+            server.statements.clear()
+        if effects.resets:
+            session.profile = session.startup_profile  # a reset leads to where this client started
+
+    def _rest(self, server: Server) -> None:
+        """If nothing is outstanding the lease ends, unless something keeps it."""
+        session = self._session
+        pipeline = server.pipeline
+        if self.server is not server or pipeline.queue or not pipeline.at_rest:
+            return
+        if pipeline.status != IDLE_IN_BLOCK or session.turn is not None or session.uplink.left:
+            return
+        if not session.shared or session.ledger.pins:
+            if session.draining:
+                session.dismiss()
+            elif server.profile is not session.profile and (ahead := server.switch(session.profile)):
+                server.transport.write(ahead)
+            return
+        self.server = None
+        if session.ledger.taints:
+            server.tainted = True
+            session.ledger.taints = False
+        server.give_back()
+        if session.draining:
+            session.dismiss()
+
+    def _reported(self, server: Server, pipeline: Pipeline) -> None:
+        """The client was told that a setting has another value: from now on it goes with the session."""
+        session = self._session
+        for body, forwarded in pipeline.parameters:
+            if not forwarded:
+                continue
+            if self.turns:
+                self.turns[0].fill = None
+            raw_name, _, raw_value = body.rstrip(b"\0").partition(b"\0")
+            name = raw_name.decode("utf-8", "replace")
+            value = raw_value.decode("utf-8", "surrogateescape")
+            if name in NEVER_SET:
+                continue
+            if name == "application_name":
+                session.application = value
+            unchanged = value == server.base.get(name)
+            profiles = session.pool.profiles
+            session.profile = profiles.changed(session.profile, name, None if unchanged else value)
+            server.profile = session.profile
+        pipeline.parameters.clear()
+
+    def server_lost(self, reason: str) -> None:
+        server, self.server = self.server, None
+        session = self._session
+        if server is None:
+            return
+        session.database.orphaned(session.ledger.leave(self.all_turns()), server)
+        self.turns.clear()
+        if (
+            server.pipeline.mid_message or server.pipeline.errors
+        ):  # half an answer, or the server's own last word
+            session.close()
+        else:
+            session.refuse("08006", reason)
+
+    def server_congested(self, congested: bool) -> None:
+        self._session.brake(congested)
+
+    def all_turns(self) -> list[Turn]:
+        """Those that are not answered, with the one whose messages are still coming in."""
+        turn = self._session.turn
+        return [*self.turns, turn] if turn is not None else list(self.turns)
+
+    def part(self, *, half_sent: bool) -> None:
+        """The session ends: whoever gets the server next gets it clean, and marks wait for the outcome."""
+        server, self.server = self.server, None
+        if server is None:
+            return
+        session = self._session
+        left = session.ledger.leave(self.all_turns())
+        self.turns.clear()
+        if left:
+            database = session.database
+            server.after = lambda known: database.settled(left, server, known=known)
+        if session.ledger.pins or not session.shared:
+            server.used_up = True
+        if session.ledger.taints:
+            server.tainted = True
+        server.give_back(half_sent=half_sent)
+
+
+def _follows_report(name: str, server: Server) -> bool:
+    return name in _REPORTED or (name == "search_path" and "search_path" in server.base)
+
+
+def sqlstate_of(body: bytes) -> str:
+    """The SQLSTATE of an ErrorResponse; XX000 if it has none."""
+    for field in body.split(b"\0"):
+        if len(field) == 6 and field[0] == 0x43:
+            return field[1:].decode("ascii", "replace")
+    return "XX000"

@@ -1,0 +1,217 @@
+"""What is known of statements: parsed once per shape, judged once per shape and view.
+
+`Known` is what the text alone says (facts and counters), shared by all texts with one template. A `View` is who looks:
+one user, one search_path, one set of settings, one catalog snapshot. A `Judgement` is a statement seen from a view:
+whether its answer may be kept, what it writes, and whether executing it is *quiet*, which is the fast case: nothing to
+record, nothing to mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cache.key import scope
+from cache.tags import read_tags
+from sql.analyse import analyse_bytes
+from sql.facts import Kind, Pin
+from sql.reach import reach
+from sql.template import template
+
+if TYPE_CHECKING:
+    from cache.tags import Tag
+    from pool.settings import Profile
+    from sql.catalog import Catalog
+    from sql.facts import Facts
+    from stats.digests import DigestStats
+
+PINS = frozenset(Pin) - {Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
+"""What pins a session. Sequences do not: nextval is safe anywhere, and what currval means then is documented."""
+
+MAX_PARSE = 128 * 1024
+"""Bytes; a longer text is not parsed on the event loop and counts as unknown."""
+
+_READS = frozenset((Kind.SELECT, Kind.EMPTY, Kind.SHOW, Kind.EXPLAIN, Kind.FETCH, Kind.CLOSE, Kind.COPY_TO))
+
+
+class Known:
+    """A statement shape. Compared by identity."""
+
+    __slots__ = ("digest", "facts", "noisy", "plain_read")
+
+    def __init__(self, facts: Facts, digest: DigestStats) -> None:
+        self.facts = facts
+        self.digest = digest
+        self.noisy = bool(
+            facts.pins
+            or facts.unpins
+            or facts.settings
+            or facts.taints
+            or facts.kind in (Kind.UNKNOWN, Kind.DISCARD, Kind.DEALLOCATE, Kind.SAVEPOINT, Kind.ROLLBACK_TO)
+            or facts.statements
+        )
+        self.plain_read = facts.kind in _READS and not facts.opaque
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """A statement as seen from a view. ``writes`` None = the whole database; ``bypass`` None = may be kept."""
+
+    quiet: bool
+    bypass: str | None
+    tags: frozenset[Tag]
+    writes: frozenset[int] | None
+    ddl: bool
+    taints: bool
+    ttl: float | None = None
+
+
+class Statements:
+    """Known statements by text and by template; the oldest are forgotten in bulk beyond ``limit``."""
+
+    def __init__(self, digest: Callable[[str, str], DigestStats], limit: int = 20_000) -> None:
+        self._digest = digest
+        self._limit = limit
+        self._exact: dict[bytes, Known] = {}
+        self._shapes: dict[bytes, Known] = {}
+
+    def get(self, text: bytes) -> Known:
+        """What is known of a text, parsing it if it must be. Never raises."""
+        known = self._exact.get(text)
+        if known is None:
+            known = self._find(text)
+            if len(self._exact) >= self._limit:
+                _forget(self._exact)
+            if len(text) <= 8192:
+                self._exact[text] = known
+        return known
+
+    def _find(self, text: bytes) -> Known:
+        if len(text) > MAX_PARSE:
+            return self._make(b"")
+        shape = template(text)
+        if shape is not None:
+            known = self._shapes.get(shape)
+            if known is not None:
+                return known
+        known = self._make(text)
+        if shape is not None and not known.facts.literals_matter:
+            if len(self._shapes) >= self._limit:
+                _forget(self._shapes)
+            self._shapes[shape] = known
+        return known
+
+    def _make(self, text: bytes) -> Known:
+        facts = analyse_bytes(text) if text else analyse_bytes(b"\xff")
+        return Known(
+            facts, self._digest(facts.digest or facts.kind.value, facts.normalized or facts.kind.value)
+        )
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+
+def _forget(memo: dict[bytes, Known]) -> None:
+    for key in [key for key, _ in zip(memo, range(len(memo) // 4 + 1), strict=False)]:
+        del memo[key]
+
+
+class View:
+    """Who looks at statements. Immutable in what it stands for; keeps the judgements it has made."""
+
+    __slots__ = (
+        "_hinted_only",
+        "_identity",
+        "_judgements",
+        "blocked",
+        "catalog",
+        "epoch",
+        "path",
+        "profile",
+        "scope",
+        "user",
+    )
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        user: str,
+        path: tuple[str, ...],
+        profile: Profile,
+        *,
+        epoch: int,
+        hinted_only: bool,
+        identity: tuple[str, int],
+    ) -> None:
+        self.catalog = catalog
+        self.epoch = epoch
+        self.user = user
+        self.path = path
+        self.profile = profile
+        self.blocked = _blocked(profile)
+        self.scope = scope(identity[0], identity[1], user, user, path, _relevant(profile))
+        self._identity = identity
+        self._hinted_only = hinted_only
+        self._judgements: dict[Known, Judgement] = {}
+
+    def judge(self, known: Known) -> Judgement:
+        """The statement as seen from here."""
+        found = self._judgements.get(known)
+        if found is None:
+            if len(self._judgements) > 20_000:
+                self._judgements.clear()
+            found = self._judgements[known] = self._make(known)
+        return found
+
+    def _make(self, known: Known) -> Judgement:
+        facts = known.facts
+        reached = reach(facts, self.catalog, self.path, self.user)
+        bypass = reached.bypass.value if reached.bypass is not None else self.blocked
+        hint = facts.hint
+        hinted = hint is not None and hint.cache
+        if bypass is None and self._hinted_only and not hinted:
+            bypass = "not_hinted"
+        quiet = not known.noisy and reached.writes == frozenset() and not reached.ddl and not reached.taints
+        quiet = quiet and not (facts.begins or facts.ends or facts.can_commit)
+        return Judgement(
+            quiet=quiet,
+            bypass=bypass,
+            tags=read_tags(self._identity, reached.reads) if bypass is None else frozenset(),
+            writes=reached.writes,
+            ddl=reached.ddl,
+            taints=reached.taints or facts.taints,
+            ttl=hint.ttl if hint is not None else None,
+        )
+
+
+def blind(known: Known) -> Judgement:
+    """A statement seen without a catalog: nothing may be kept, and what is not plainly a read writes everything."""
+    facts = known.facts
+    reads_only = known.plain_read or facts.begins or facts.ends or facts.kind in (Kind.SET, Kind.RESET)
+    quiet = not known.noisy and known.plain_read and not facts.functions
+    return Judgement(
+        quiet=quiet,
+        bypass="catalog",
+        tags=frozenset(),
+        writes=frozenset() if reads_only and not facts.functions else None,
+        ddl=not reads_only,
+        taints=facts.taints,
+    )
+
+
+HARMLESS = frozenset(("application_name", "client_min_messages", "statement_timeout", "lock_timeout"))
+"""Settings that change no answer: not part of a cache key."""
+
+
+def _relevant(profile: Profile) -> dict[str, str]:
+    return {name: value for name, value in profile.values.items() if name not in HARMLESS}
+
+
+def _blocked(profile: Profile) -> str | None:
+    level = profile.values.get("default_transaction_isolation", "read committed").lower()
+    if level not in ("read committed", "read uncommitted"):
+        return "isolation"
+    if profile.values.get("standard_conforming_strings", "on") != "on":
+        return "lexing"
+    return None

@@ -1,0 +1,433 @@
+"""One client's life after login: turns up to a server and answers down to the client.
+
+Everything is decided inside ``data_received``: no task, no future, no coroutine. Between turns a session holds nothing.
+When a client speaks, the session first asks the reader (proxy/reading.py) whether the answer is in the cache; otherwise
+it leases a server from its pool, or waits in the pool's queue, and from then on messages go up through Uplink and
+replies come down through the server's pipeline until nothing is outstanding and no transaction is open. Then the lease
+ends, unless a pin keeps it.
+
+The two directions brake each other: a client that does not read stops its server's reading, and the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from struct import Struct
+from typing import TYPE_CHECKING, cast
+
+from pool.errors import PoolError
+from pool.server import IDLE_IN_BLOCK
+from protocol import build, tags
+from protocol.errors import RemoteProtocolError
+from proxy.downlink import Downlink
+from proxy.ledger import Ledger
+from proxy.turn import Turn
+from proxy.uplink import Terminated, Uplink
+from stats.records import Outcome
+
+if TYPE_CHECKING:
+    from pool.pool import Pool
+    from pool.prepared import Prepared
+    from pool.server import Server
+    from pool.settings import Profile
+    from proxy.clients import Clients
+    from proxy.database import Database
+    from proxy.knowledge import Known, View
+    from proxy.reading import Reader
+
+_header = Struct(">BI").unpack_from
+_READY = build.ready_for_query(b"I")
+_CANCELED = "canceling statement due to user request"
+HOLD_BATCH = 64 * 1024
+"""Bytes; a batch without Sync that is longer goes to a server as far as it has come."""
+FAR = 1 << 62
+
+
+class Session(asyncio.Protocol):
+    """Owner of leases, and Uplink's conductor."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        database: Database,
+        pool: Pool,
+        clients: Clients,
+        *,
+        user: str,
+        profile: Profile,
+        application: str,
+        number: int,
+    ) -> None:
+        self.transport = transport
+        self.database = database
+        self.pool = pool
+        self.clients = clients
+        self.user = user
+        self.application = application
+        self.number = number  # the process id that the client was told
+        self.profile = profile
+        self.startup_profile = profile
+        self.connected_at = self.active_at = clients.clock()
+        self.waiting = False
+        self.closing = False
+        self.draining = False
+        self.ledger = Ledger(database)
+        self.uplink = Uplink(self, clients.limits.message)
+        self.down = Downlink(self)
+        self.turn: Turn | None = None  # the one whose messages are coming in
+        self.reader: Reader = clients.reader
+        self.clock: Callable[[], float] = clients.clock
+        self.shared = database.pool_mode == "transaction"
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._needed = 5
+        self._reading_paused = False
+        self._view: View | None = None
+
+    # -- the client's side --------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if self._held or self.waiting:
+            self._held.append(data)
+            self._held_size += len(data)
+            if self.waiting:
+                if self._held_size > HOLD_BATCH:
+                    self._pause_client()
+                return
+            if self._held_size < self._needed:
+                return
+            data = b"".join(self._held)
+            self._held.clear()
+            self._held_size = 0
+        self.advance(data, self.clock())
+
+    def advance(self, data: bytes, now: float) -> None:
+        """Go through what the client has sent."""
+        self.active_at = now
+        try:
+            while data:
+                if self.down.server is None:
+                    data = self._without_server(data, now)
+                    if self.down.server is None:
+                        if self.waiting or self._held or self.closing:
+                            return
+                        continue
+                if self.turn is None:
+                    self.turn = Turn(now)
+                server = cast("Server", self.down.server)
+                up, used, needed = self.uplink.forward(data, server)
+                if up:
+                    server.transport.write(up)
+                if self.down.server is None:  # the server connection failed while it was written to
+                    return
+                if used < len(data):
+                    self._hold(data[used:], needed)
+                return
+        except Terminated:
+            self.leave()
+        except RemoteProtocolError as error:
+            self.refuse(error.sqlstate, error.message)
+
+    def _without_server(self, data: bytes, now: float) -> bytes:
+        """At rest. Returns what is left; having leased a server, all that has not been answered."""
+        if self.uplink.left:  # the rest of copy data that nobody wants any more
+            passed = min(self.uplink.left, len(data))
+            self.uplink.left -= passed
+            return data[passed:]
+        size = len(data)
+        if size < 5:
+            self._hold(data, 5)
+            return b""
+        tag, length = _header(data)
+        end = 1 + length
+        if length < 4 or length > self.clients.limits.message:
+            raise RemoteProtocolError(f"invalid message length {length}")
+        if tag == tags.QUERY:
+            if end > size:
+                self._hold(data, end)
+                return b""
+            if self.database.caching and self.reader.simple(self, data, end, now):
+                return data[end:] if end < size else b""
+        elif tag in _EXTENDED:
+            if self.database.caching:
+                end = batch_end(data)
+                if end == 0 and size < HOLD_BATCH:
+                    self._hold(data, size + 1)
+                    return b""
+                if end > 0 and self.reader.batch(self, data, end, now):
+                    return data[end:] if end < size else b""
+        elif tag != tags.FUNCTION_CALL:
+            return self._alone(tag, length, data, end)
+        return self._lease(data, now)
+
+    def _alone(self, tag: int, length: int, data: bytes, end: int) -> bytes:
+        """A message that needs no server."""
+        if tag == tags.SYNC and length == 4:
+            self.transport.write(_READY)
+            return data[end:]
+        if tag == tags.TERMINATE:
+            raise Terminated
+        if tag in (tags.FLUSH, tags.COPY_DATA, tags.COPY_DONE, tags.COPY_FAIL):
+            if end > len(data):  # copy data after a copy that failed: let it pass by
+                self.uplink.left = end - len(data)
+                self.uplink.stream_dropped = True
+                return b""
+            return data[end:]
+        raise RemoteProtocolError(f"invalid frontend message type {tag}")
+
+    def _hold(self, data: bytes, needed: int) -> None:
+        self._held.append(data)
+        self._held_size = len(data)
+        self._needed = needed
+
+    def _lease(self, data: bytes, now: float) -> bytes:
+        if self.turn is None:
+            self.turn = Turn(now)
+        server = self.pool.acquire(self, now)
+        if server is None:
+            self.waiting = True
+            self._hold(data, FAR)
+            return b""
+        self._take(server)
+        return data
+
+    def _take(self, server: Server) -> None:
+        self.down.server = server
+        server.owner = self.down
+        if server.profile is not self.profile:
+            ahead = server.switch(self.profile)
+            if ahead:
+                server.transport.write(ahead)
+        if len(server.statements) > self.pool.limits.prepared:
+            ahead = server.trim(self.pool.limits.prepared)
+            if ahead:
+                server.transport.write(ahead)
+        if not self.shared:
+            server.used_up = True
+
+    def lease_granted(self, server: Server) -> None:
+        self.waiting = False
+        now = self.clock()
+        if self.turn is not None:
+            self.turn.queued = now - self.turn.started
+        self._take(server)
+        data = b"".join(self._held)
+        self._held.clear()
+        self._held_size = 0
+        self._resume_client()
+        self.advance(data, now)
+
+    def lease_failed(self, error: PoolError) -> None:
+        self.waiting = False
+        turn = self.turn
+        if turn is not None:
+            now = self.clock()
+            waited = now - turn.started
+            self.database.stats.finish(
+                self.database.counters,
+                turn.known.digest if turn.known is not None else None,
+                self.user,
+                self.application,
+                waited,
+                0.0,
+                waited,
+                Outcome.BYPASS,
+                error.sqlstate,
+            )
+        self.refuse(error.sqlstate, error.message, error.detail, counted=turn is not None)
+
+    # -- Uplink's questions -------------------------------------------------------------------------------------------
+
+    def query(self, text: bytes, server: Server) -> Turn:
+        turn = self.turn or Turn(self.clock())
+        known = self.database.statements.get(text)
+        turn.known = known
+        turn.text = text
+        self._judge(turn, known)
+        return self._send(turn, server)
+
+    def sync(self, server: Server) -> Turn:
+        return self._send(self.turn or Turn(self.clock()), server)
+
+    def function(self, server: Server) -> Turn:
+        turn = self.turn or Turn(self.clock())
+        self.ledger.executes(turn, self.clients.function, self.database.judge(self.clients.function, None))
+        return self._send(turn, server)
+
+    def bound(self, statement: Prepared) -> Known:
+        return self.database.statements.get(statement.query)
+
+    def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
+        turn = self.turn
+        if turn is None:
+            turn = self.turn = Turn(self.clock())
+        if turn.known is None:
+            turn.known = known
+            turn.text = text
+        if partial:
+            turn.fill = None
+        self._judge(turn, known)
+        if known.facts.can_commit and turn.effects is not None:
+            self.ledger.before_send(turn, self.down.turns, may_commit=True)
+
+    def answer(self, data: bytes) -> None:
+        if data:
+            self.transport.write(data)
+
+    def _judge(self, turn: Turn, known: Known) -> None:
+        judgement = self.database.judge(known, self.view())
+        if turn.outcome is Outcome.BYPASS and turn.known is known:
+            if known.plain_read:
+                database = self.database
+                reason = turn.reason or (judgement.bypass if database.caching else "off") or "transaction"
+                database.stats.bypass(database.counters, reason)
+            else:
+                turn.outcome = Outcome.WRITE
+        if not judgement.quiet:
+            self.ledger.executes(turn, known, judgement)
+
+    def _send(self, turn: Turn, server: Server) -> Turn:
+        if turn.effects is not None or self.ledger.in_block:
+            pipeline = server.pipeline
+            settled = not self.down.turns and pipeline.status != IDLE_IN_BLOCK
+            commits = turn.known is not None and turn.known.facts.can_commit
+            self.ledger.before_send(turn, self.down.turns, may_commit=commits or not settled)
+        turn.sent = self.clock() if turn.queued else turn.started
+        self.down.turns.append(turn)
+        self.turn = None
+        return turn
+
+    def view(self) -> View | None:
+        """How this session sees statements now."""
+        view = self._view
+        if view is None or view.catalog is not self.database.catalog or view.profile is not self.profile:
+            view = self._view = self.database.view(self.profile, self.pool.user)
+        return view
+
+    # -- braking ------------------------------------------------------------------------------------------------------
+
+    def brake(self, congested: bool) -> None:
+        """The server takes no more, or takes again."""
+        if congested:
+            self._pause_client()
+        else:
+            self._resume_client()
+
+    def pause_writing(self) -> None:
+        if self.down.server is not None:
+            self.down.server.pause()
+
+    def resume_writing(self) -> None:
+        if self.down.server is not None:
+            self.down.server.resume()
+
+    def _pause_client(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_client(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # -- farewell -----------------------------------------------------------------------------------------------------
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        self._part()
+        self.clients.gone(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def leave(self) -> None:
+        """The client has said goodbye: what it has sent before is still carried out."""
+        if self.down.server is not None and self.down.turns:
+            self.draining = True
+            self.closing = True
+            self._pause_client()
+            return
+        self.close()
+
+    def drain(self) -> None:
+        """The process is ending: close now, or after the open transaction."""
+        self.draining = True
+        if self.waiting or self.down.server is None:
+            self.dismiss()
+
+    def cancel(self) -> None:
+        """The client, or a time limit, wants the running query cancelled."""
+        if self.waiting:
+            self._cancel_waiting()
+            return
+        server, turns = self.down.server, self.down.turns
+        if server is not None and turns:
+            turn = turns[0]
+            self.pool.cancel(server, lambda: self.down.server is server and turn in self.down.turns)
+
+    def _cancel_waiting(self) -> None:
+        """Cancelled in the queue: the batch fails as it would on a server, and the session goes on."""
+        self.pool.withdraw(self)
+        self.waiting = False
+        data = b"".join(self._held)
+        self._held.clear()
+        self._held_size = 0
+        self.turn = None
+        end = 1 + _header(data)[1] if data[0] == tags.QUERY else batch_end(data)
+        if not 0 < end <= len(data):
+            self.refuse("57014", _CANCELED)
+            return
+        self.database.stats.error("57014")
+        self.transport.write(build.error_response("57014", _CANCELED) + _READY)
+        self._resume_client()
+        self.advance(data[end:], self.clock())
+
+    def dismiss(self) -> None:
+        """End the session between transactions, for a shutdown or because it has said goodbye."""
+        if self.closing:
+            self.close()
+        else:
+            self.refuse("57P01", "terminating connection due to administrator command")
+
+    def refuse(
+        self, sqlstate: str, message: str, detail: str | None = None, *, counted: bool = False
+    ) -> None:
+        """Tell the client why, and close."""
+        if not counted:
+            self.database.stats.error(sqlstate)
+        if not self.closing and not (self.down.server is not None and self.down.server.pipeline.mid_message):
+            self.transport.write(build.error_response(sqlstate, message, severity="FATAL", detail=detail))
+        self.close()
+
+    def close(self) -> None:
+        self.closing = True
+        self._part()
+        self.transport.close()
+
+    def _part(self) -> None:
+        if self.waiting:
+            self.waiting = False
+            self.pool.withdraw(self)
+        self.down.part(half_sent=self.uplink.left > 0 and not self.uplink.stream_dropped)
+
+
+_EXTENDED = frozenset((tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, tags.CLOSE))
+
+
+def batch_end(data: bytes) -> int:
+    """Where the batch that begins here ends, behind its Sync; 0 if that has not come, -1 if it is cut otherwise."""
+    position = 0
+    size = len(data)
+    while size - position >= 5:
+        tag, length = _header(data, position)
+        position += 1 + length
+        if tag == tags.SYNC:
+            return position if position <= size else 0
+        if tag not in _EXTENDED or length < 4:
+            return -1
+    return 0

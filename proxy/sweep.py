@@ -1,0 +1,68 @@
+"""Limits that only time can break: looked at twice a second, for all sessions and pools.
+
+A query over its time is cancelled, as by the client itself; if that does not end it within ``cancel_timeout``, the client
+and the server connection are closed. A client idle in a transaction, or idle at all, for too long is told so and closed,
+with PostgreSQL's own words and SQLSTATEs for the same limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pool.server import IDLE_IN_BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pool.pool import Pool
+    from proxy.clients import ClientLimits, Clients
+    from proxy.session import Session
+
+PERIOD = 0.5
+"""Seconds; limits are kept to that precision."""
+
+
+class Sweep:
+    """``pools`` is read anew each time."""
+
+    def __init__(self, clients: Clients, pools: Iterable[Pool]) -> None:
+        self._clients = clients
+        self._pools = pools
+        self._cancelled: dict[Session, object] = {}  # the turn whose cancellation was asked for
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            now = self._clients.clock()
+            for pool in self._pools:
+                pool.tick(now)
+            limits = self._clients.limits
+            if limits.query or limits.idle_in_transaction or limits.client_idle:
+                for session in self._clients:
+                    self._look(session, now, limits)
+
+    def _look(self, session: Session, now: float, limits: ClientLimits) -> None:
+        turns = session.down.turns
+        if turns:
+            turn = turns[0]
+            over = now - turn.sent - limits.query if limits.query else -1.0
+            if over < 0:
+                return
+            if self._cancelled.get(session) is not turn:
+                self._cancelled[session] = turn
+                session.cancel()
+            elif over > session.pool.limits.cancel_timeout:
+                session.refuse("57014", "canceling statement due to query timeout")
+            return
+        self._cancelled.pop(session, None)
+        if session.waiting or session.turn is not None:
+            return
+        idle = now - session.active_at
+        server = session.down.server
+        if server is not None and server.pipeline.status != IDLE_IN_BLOCK:
+            if limits.idle_in_transaction and idle >= limits.idle_in_transaction:
+                session.refuse("25P03", "terminating connection due to idle-in-transaction timeout")
+        elif limits.client_idle and idle >= limits.client_idle:
+            session.refuse("57P05", "terminating connection due to idle-session timeout")

@@ -1,0 +1,87 @@
+"""One turn: from a client's first message up to the ReadyForQuery that answers it.
+
+A Turn rides through the server's pipeline as the note of its Sync or Query and comes back when the answer is complete.
+Turns that are answered without a server (hits, local answers) make none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stats.records import Outcome
+
+if TYPE_CHECKING:
+    from cache.coherence import Mark, Stamp
+    from cache.key import Key
+    from proxy.knowledge import Known
+    from sql.facts import Pin, SettingChange
+
+
+class Fill:
+    """An answer on its way that is to be kept: the bytes as the client gets them, until it is too long."""
+
+    __slots__ = ("chunks", "key", "size", "stamp", "ttl")
+
+    def __init__(self, key: Key, stamp: Stamp, ttl: float | None) -> None:
+        self.key = key
+        self.stamp = stamp
+        self.ttl = ttl
+        self.chunks: list[bytes] = []
+        self.size = 0
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the statements of a turn do beyond their answer; made only when one does something."""
+
+    pins: list[Pin] = field(default_factory=list)
+    unpins: list[Pin] = field(default_factory=list)
+    settings: list[SettingChange] = field(default_factory=list)
+    writes: set[int] | None = field(default_factory=set)  # OIDs; None = the whole database
+    ddl: bool = False
+    taints: bool = False
+    forgets: bool = False  # DISCARD ALL or DEALLOCATE ALL: prepared statements are gone
+    resets: bool = False  # RESET ALL or DISCARD ALL
+    savepoints: bool = False
+    statements: int = 0
+
+
+class Turn:
+    """Times in seconds of the monotonic clock."""
+
+    __slots__ = (
+        "application",
+        "effects",
+        "fill",
+        "known",
+        "mark",
+        "outcome",
+        "parameters",
+        "queued",
+        "reason",
+        "sent",
+        "sqlstate",
+        "started",
+        "text",
+    )
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.queued = 0.0  # seconds in the queue for a server
+        self.sent = 0.0  # when the last of it went to the server
+        self.known: Known | None = None  # the first statement executed: the turn is counted under it
+        self.text: bytes | None = None
+        self.parameters: bytes | None = None
+        self.outcome = Outcome.BYPASS
+        self.reason: str | None = None  # why the cache was not asked, if the statement itself does not say
+        self.sqlstate: str | None = None
+        self.effects: Effects | None = None
+        self.mark: Mark | None = None
+        self.fill: Fill | None = None
+
+    def proved(self) -> None:
+        """A swallowed Sync: nobody's turn."""
+
+    def dropped(self) -> None:
+        """Its Sync gets no answer (COPY in): what it did is settled with the next turn of its transaction."""

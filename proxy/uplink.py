@@ -1,0 +1,409 @@
+"""The way up: a client's messages become what its leased server is sent.
+
+Most messages go up as they are, in one slice with their neighbours. Rewritten are those that name a prepared statement:
+clients' names become ours (pool/prepared.py), a missing statement is parsed ahead, one that is there already is answered
+by us in its place. The unnamed statement keeps its name, but may have to be parsed again on another server.
+
+A client's Parse with a name it has in use must fail as PostgreSQL lets it fail. The server is made to say so itself: an
+empty statement of that name is put in its way.
+
+What the client believes (``statements``) changes when its message is sent and is taken back when the server skips that
+message, because later messages of the same batch rely on it.
+
+Long messages: Query and Parse are needed whole. Bind and CopyData stream: once the names of a Bind are there, the rest is
+passed on as it comes. ``left`` is what is still to come.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, pack
+from typing import TYPE_CHECKING
+
+from pool.prepared import PREFIX, Prepared, Presence, close_message
+from protocol import build, tags
+from protocol.errors import RemoteProtocolError
+from protocol.hot import Incomplete, read_bind, read_execute, read_parse, read_query, read_target
+from protocol.pipeline import (
+    BIND,
+    CLOSE,
+    DESCRIBE_PORTAL,
+    DESCRIBE_STATEMENT,
+    EXECUTE,
+    FUNCTION,
+    PARSE,
+    QUERY,
+    SWALLOW,
+    SYNC,
+)
+
+if TYPE_CHECKING:
+    from pool.server import Server
+    from proxy.knowledge import Known
+    from proxy.uplink_ports import Conductor
+
+_header = Struct(">BI").unpack_from
+_PARSE_COMPLETE = build.parse_complete()
+_CLOSE_COMPLETE = build.close_complete()
+STREAM = 64 * 1024
+"""Bytes; a longer Bind is not waited for."""
+STATEMENT = 0x53  # 'S'
+_KINDS = {
+    tags.QUERY: QUERY,
+    tags.PARSE: PARSE,
+    tags.BIND: BIND,
+    tags.DESCRIBE: DESCRIBE_STATEMENT,
+    tags.EXECUTE: EXECUTE,
+    tags.CLOSE: CLOSE,
+}
+FAILED = 0x45
+
+
+class Terminated(Exception):  # noqa: N818 - the client said goodbye, which is no error
+    """A Terminate has been read."""
+
+
+class _Registered:
+    """The client has been told, or will be, that a name stands for a statement."""
+
+    __slots__ = ("_before", "_name", "_server", "_statement", "_uplink")
+
+    def __init__(self, uplink: Uplink, name: bytes, statement: Prepared, server: Server | None) -> None:
+        self._uplink = uplink
+        self._name = name
+        self._before = uplink.statements.get(name)
+        self._statement = statement
+        self._server = server
+
+    def proved(self) -> None:
+        if self._server is not None:
+            if self._name:
+                self._server.statements.proved(self._statement)
+            else:
+                self._server.statements.unnamed_proved(self._statement)
+
+    def dropped(self) -> None:
+        if self._server is not None:
+            if self._name:
+                self._server.statements.dropped(self._statement)
+            else:
+                self._server.statements.unnamed_lost()
+        statements = self._uplink.statements
+        if statements.get(self._name) is self._statement:
+            if self._before is None:
+                del statements[self._name]
+            else:
+                statements[self._name] = self._before
+
+
+class _Injected:
+    """A Parse of ours."""
+
+    __slots__ = ("_server", "_statement", "_unnamed")
+
+    def __init__(self, server: Server, statement: Prepared, *, unnamed: bool) -> None:
+        self._server = server
+        self._statement = statement
+        self._unnamed = unnamed
+
+    def proved(self) -> None:
+        if self._unnamed:
+            self._server.statements.unnamed_proved(self._statement)
+        else:
+            self._server.statements.proved(self._statement)
+
+    def dropped(self) -> None:
+        if self._unnamed:
+            self._server.statements.unnamed_lost()
+        else:
+            self._server.statements.dropped(self._statement)
+
+
+class _Closed:
+    """The client has closed a name."""
+
+    __slots__ = ("_name", "_statement", "_uplink")
+
+    def __init__(self, uplink: Uplink, name: bytes, statement: Prepared) -> None:
+        self._uplink = uplink
+        self._name = name
+        self._statement = statement
+
+    def proved(self) -> None:
+        """It was taken at its word when it was sent."""
+
+    def dropped(self) -> None:
+        self._uplink.statements.setdefault(self._name, self._statement)
+
+
+class Uplink:
+    """One session's way up. ``conductor`` is the session: it knows turns, effects and limits."""
+
+    __slots__ = ("_conductor", "_max_message", "left", "portals", "statements", "stream_dropped")
+
+    def __init__(self, conductor: Conductor, max_message: int) -> None:
+        self._conductor = conductor
+        self._max_message = max_message
+        self.statements: dict[bytes, Prepared] = {}  # by the client's names; b"" is the unnamed one
+        self.portals: dict[bytes, tuple[Known, Prepared]] = {}
+        self.left = 0  # bytes of a streamed message that are still to come
+        self.stream_dropped = False
+
+    def forward(self, data: bytes, server: Server) -> tuple[bytes, int, int]:
+        """Translate what is complete.
+
+        Returns the bytes for the server, how far ``data`` was used, and how many bytes the next message needs in all
+        (at least 5). Raises RemoteProtocolError for what no server should see, Terminated at a Terminate.
+        """
+        size = len(data)
+        up: list[bytes] = []
+        position = start = 0
+        if self.left:
+            position = min(self.left, size)
+            self.left -= position
+            if self.stream_dropped:
+                start = position
+        needed = 5
+        while size - position >= 5:
+            tag, length = _header(data, position)
+            end = position + 1 + length
+            if length < 4 or length > self._max_message:
+                raise RemoteProtocolError(f"invalid message length {length}")
+            body = position + 5
+            if end > size:
+                streamed = self._stream(tag, data, position, end, server) if size > body else None
+                if streamed is None:
+                    needed = end - position
+                    break
+                up.append(data[start:position])
+                up.append(streamed)
+                start = position = size
+                self.left = end - size
+                break
+            try:
+                if tag == tags.BIND:
+                    new = self._bind(data, body, end, end, server)
+                elif tag == tags.EXECUTE:
+                    new = self._execute(data, body, end, server)
+                elif tag == tags.SYNC:
+                    new = self._sync(length, server)
+                elif tag == tags.QUERY:
+                    new = self._query(data, body, end, server)
+                else:
+                    new = self._cold(tag, data, body, end, server)
+            except RemoteProtocolError:
+                new = self._malformed(tag, server)
+            if new is not None:
+                if start < position:
+                    up.append(data[start:position])
+                if new:
+                    up.append(new)
+                start = end
+            position = end
+        if not up:
+            return (data if start == 0 and position == size else data[start:position]), position, needed
+        if start < position:
+            up.append(data[start:position])
+        return b"".join(up), position, needed
+
+    # Each of these returns what replaces the message, or None to pass it on as it is.
+
+    def _query(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
+        text = read_query(data, body, end)
+        self.statements.pop(b"", None)  # a simple Query drops the unnamed statement
+        server.statements.unnamed_lost()
+        turn = self._conductor.query(text, server)
+        server.pipeline.add(QUERY, turn)
+        return None
+
+    def _sync(self, length: int, server: Server) -> bytes | None:
+        if length != 4:
+            raise RemoteProtocolError("invalid Sync message")
+        if not server.pipeline.take_sync():
+            return b""
+        server.pipeline.add(SYNC, self._conductor.sync(server))
+        return None
+
+    def _bind(self, data: bytes, body: int, available: int, end: int, server: Server) -> bytes | None:
+        portal, name, rest = read_bind(data, body, end)
+        statement = self.statements.get(name)
+        if statement is None:
+            self.portals.pop(portal, None)
+            if not name:
+                before = self._without_unnamed(server)
+                server.pipeline.add(BIND)
+                return before + data[body - 5 : available]
+            server.pipeline.add(BIND)
+            if name.startswith(PREFIX):  # never let a client reach a name of ours
+                return self._bind_message(portal, b"?" + name + b"\0", data, rest, available, end)
+            return None
+        known = self._conductor.bound(statement)
+        self.portals[portal] = (known, statement)
+        if not name:
+            injected = self._provide_unnamed(statement, server)
+            server.pipeline.add(BIND)
+            return injected + data[body - 5 : available] if injected else None
+        injected = self._provide(statement, server)
+        server.pipeline.add(BIND)
+        message = self._bind_message(portal, statement.bind_name, data, rest, available, end)
+        return injected + message if injected else message
+
+    @staticmethod
+    def _bind_message(portal: bytes, name: bytes, data: bytes, rest: int, available: int, end: int) -> bytes:
+        length = 4 + len(portal) + 1 + len(name) + end - rest
+        return b"B%b%b\0%b%b" % (length.to_bytes(4, "big"), portal, name, data[rest:available])
+
+    def _provide(self, statement: Prepared, server: Server) -> bytes:
+        """What must go ahead so that the server has a statement."""
+        pipeline = server.pipeline
+        presence = server.statements.presence(statement, pipeline.batch)
+        if presence is Presence.PRESENT:
+            return b""
+        before = b""
+        if presence is Presence.DOUBTFUL:
+            pipeline.add(CLOSE, None, SWALLOW)
+            before = close_message(statement.name)
+        pipeline.add(PARSE, _Injected(server, statement, unnamed=False), SWALLOW)
+        if not pipeline.skipping:
+            server.statements.sent(statement, pipeline.batch)
+        return before + statement.parse_message(statement.name)
+
+    @staticmethod
+    def _provide_unnamed(statement: Prepared, server: Server) -> bytes:
+        """The same for the unnamed statement."""
+        pipeline = server.pipeline
+        if server.statements.unnamed_is(statement, pipeline.batch):
+            return b""
+        pipeline.add(PARSE, _Injected(server, statement, unnamed=True), SWALLOW)
+        if not pipeline.skipping:
+            server.statements.unnamed_sent(statement, pipeline.batch)
+        return statement.parse_message(b"")
+
+    @staticmethod
+    def _without_unnamed(server: Server) -> bytes:
+        """The client has no unnamed statement: whatever another left on the server must not be found."""
+        server.pipeline.add(CLOSE, None, SWALLOW)
+        server.statements.unnamed_lost()
+        return close_message(b"")
+
+    def _execute(self, data: bytes, body: int, end: int, server: Server) -> None:
+        portal, max_rows = read_execute(data, body, end)
+        bound = self.portals.get(portal)
+        if bound is not None:
+            self._conductor.executes(bound[0], bound[1].query, server, partial=max_rows != 0)
+        server.pipeline.add(EXECUTE)
+
+    def _cold(self, tag: int, data: bytes, body: int, end: int, server: Server) -> bytes | None:
+        pipeline = server.pipeline
+        if tag == tags.PARSE:
+            return self._parse(data, body, end, server)
+        if tag == tags.DESCRIBE:
+            return self._describe(data, body, end, server)
+        if tag == tags.CLOSE:
+            return self._close(data, body, end, server)
+        if tag == tags.FLUSH:
+            self._conductor.answer(pipeline.take_fakes())
+            return b"" if pipeline.copy_in else None
+        if tag == tags.COPY_DATA:
+            return None if pipeline.queue else b""
+        if tag in (tags.COPY_DONE, tags.COPY_FAIL):
+            return None if pipeline.copy_ended() else b""
+        if tag == tags.FUNCTION_CALL:
+            pipeline.add(FUNCTION, self._conductor.function(server))
+            return None
+        if tag == tags.TERMINATE:
+            raise Terminated
+        raise RemoteProtocolError(f"invalid frontend message type {tag}")
+
+    def _parse(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
+        name, query, types = read_parse(data, body, end)
+        pipeline = server.pipeline
+        statement = server.pool.registry.intern(query, types)
+        if name and name in self.statements:
+            obstacle = build.parse(name, b"")
+            server.statements.strays.add(name)
+            pipeline.add(PARSE, None, SWALLOW)
+            pipeline.add(PARSE)
+            return obstacle + data[body - 5 : end]
+        registered = _Registered(self, name, statement, server)
+        if not pipeline.skipping:
+            self.statements[name] = statement
+        if not name:
+            pipeline.add(PARSE, registered)
+            if not pipeline.skipping:
+                server.statements.unnamed_sent(statement, pipeline.batch)
+            return None
+        presence = server.statements.presence(statement, pipeline.batch)
+        if presence is Presence.PRESENT and pipeline.status != FAILED:
+            pipeline.add_fake(PARSE, _PARSE_COMPLETE, _Registered(self, name, statement, None))
+            return b""
+        before = b""
+        if presence is not Presence.ABSENT:
+            pipeline.add(CLOSE, None, SWALLOW)
+            server.statements.closed(statement)
+            before = close_message(statement.name)
+        pipeline.add(PARSE, registered)
+        if not pipeline.skipping:
+            server.statements.sent(statement, pipeline.batch)
+        return before + statement.parse_message(statement.name)
+
+    def _describe(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
+        kind, name = read_target(data, body, end)
+        if kind != STATEMENT:
+            server.pipeline.add(DESCRIBE_PORTAL)
+            return None
+        statement = self.statements.get(name)
+        if statement is None:
+            before = b"" if name else self._without_unnamed(server)
+            server.pipeline.add(DESCRIBE_STATEMENT)
+            if name.startswith(PREFIX):
+                return build.describe("S", b"?" + name)
+            return before + data[body - 5 : end] if before else None
+        if not name:
+            before = self._provide_unnamed(statement, server)
+            server.pipeline.add(DESCRIBE_STATEMENT)
+            return before + data[body - 5 : end] if before else None
+        before = self._provide(statement, server)
+        server.pipeline.add(DESCRIBE_STATEMENT)
+        return before + b"D%bS%b" % (pack(">I", 5 + len(statement.bind_name)), statement.bind_name)
+
+    def _close(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
+        kind, name = read_target(data, body, end)
+        pipeline = server.pipeline
+        if kind != STATEMENT:
+            pipeline.add(CLOSE)
+            self.portals.pop(name, None)
+            return None
+        statement = self.statements.get(name)
+        if not name:
+            server.statements.unnamed_lost()
+            note = _Closed(self, name, statement) if statement is not None else None
+            pipeline.add(CLOSE, note)
+            if not pipeline.skipping:
+                self.statements.pop(name, None)
+            return None
+        note = _Closed(self, name, statement) if statement is not None else None
+        if not pipeline.skipping:
+            self.statements.pop(name, None)
+        pipeline.add_fake(CLOSE, _CLOSE_COMPLETE, note)
+        return b""
+
+    def _malformed(self, tag: int, server: Server) -> None:
+        """A body that cannot be read: the server says what it thinks of it, and the connection lives on."""
+        kind = _KINDS.get(tag)
+        if kind is None:
+            raise
+        server.pipeline.add(kind, self._conductor.query(b"", server) if kind == QUERY else None)
+
+    def _stream(self, tag: int, data: bytes, position: int, end: int, server: Server) -> bytes | None:
+        """The beginning of a message that is not all there: what goes up of it now, or None to wait for the rest."""
+        if tag == tags.COPY_DATA:
+            self.stream_dropped = not server.pipeline.queue
+            return b"" if self.stream_dropped else data[position:]
+        if tag == tags.BIND and end - position > STREAM:
+            try:
+                new = self._bind(data, position + 5, len(data), end, server)
+            except Incomplete:
+                return None
+            self.stream_dropped = False
+            return data[position:] if new is None else new
+        return None

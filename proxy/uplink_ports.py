@@ -1,0 +1,33 @@
+"""What the way up asks of the session: Uplink translates, the session decides what it means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pool.prepared import Prepared
+    from pool.server import Server
+    from proxy.knowledge import Known
+    from proxy.turn import Turn
+
+
+class Conductor(Protocol):
+    """The session, as Uplink sees it."""
+
+    def query(self, text: bytes, server: Server) -> Turn:
+        """A simple Query is about to be sent; the turn it is."""
+
+    def sync(self, server: Server) -> Turn:
+        """A Sync is about to be sent; the turn that it ends."""
+
+    def function(self, server: Server) -> Turn:
+        """A FunctionCall is about to be sent; the turn it is."""
+
+    def bound(self, statement: Prepared) -> Known:
+        """What is known of a statement that a portal is bound to."""
+
+    def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
+        """A portal is about to be executed, or only some rows of it."""
+
+    def answer(self, data: bytes) -> None:
+        """Write to the client now."""
