@@ -1,4 +1,7 @@
-"""Targets: each test runs against PostgreSQL itself, which proves what is right, and through Forebay."""
+"""Targets: each test runs against PostgreSQL itself, which proves what is right, and through Forebay.
+
+The database is shared by the tests of a module, which therefore name their tables apart.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,29 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def proxy(postgres: Cluster) -> Iterator[Forebay]:
-    """One Forebay with the default configuration before the shared cluster."""
+    """One Forebay before the shared cluster, as it comes."""
     if importlib.util.find_spec("proxy.app") is None:
         pytest.skip("proxy/app.py is not written yet")
-    with forebay_before(postgres, pool={"size": 10}, timeouts={"login": "5s"}) as started:
+    with forebay_before(postgres, pool={"size": 10}) as started:
         yield started
 
 
+@pytest.fixture(scope="module")
+def shared_database(postgres: Cluster) -> Iterator[str]:
+    """A database for one module."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
+
+
 @pytest.fixture(params=["direct", "forebay"])
-def target(request: pytest.FixtureRequest, postgres: Cluster, database: str) -> Target:
-    """A fresh database, reached both ways."""
+def target(request: pytest.FixtureRequest, postgres: Cluster, shared_database: str) -> Target:
+    """The module's database, reached both ways."""
     started = request.getfixturevalue("proxy") if request.param == "forebay" else None
-    return Target(postgres, started, database)
+    return Target(postgres, started, shared_database)
 
 
 @pytest.fixture
-def through(proxy: Forebay, postgres: Cluster, database: str) -> Target:
-    """A fresh database, reached through Forebay only."""
-    return Target(postgres, proxy, database)
+def through(proxy: Forebay, postgres: Cluster, shared_database: str) -> Target:
+    """The module's database, reached through Forebay only."""
+    return Target(postgres, proxy, shared_database)
