@@ -87,9 +87,7 @@ def top(url: str, interval: float, once: bool) -> int:
 
 
 @cli.command()
-@click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), help="End after so long; default: Ctrl-C."
-)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so long; default: Ctrl-C.")
 @click.option("--no-view", is_flag=True, help="No live page in the terminal.")
 def demo(seconds: float | None, no_view: bool) -> int:
     """Show it: a PostgreSQL with a shop, Forebay in front of it, customers, and what they see."""
@@ -129,9 +127,7 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
-def _loader(
-    path: Path | None, settings: Sequence[str], options: dict[str, str | None]
-) -> Callable[[], Config]:
+def _loader(path: Path | None, settings: Sequence[str], options: dict[str, str | None]) -> Callable[[], Config]:
     """What reads the configuration now, and again at each reload."""
     names = {"pool_size": "pool.size", "pool_mode": "pool.mode", "cache": "cache.mode"}
     flags: dict[str, object] = {names.get(name, name): value for name, value in options.items()}

@@ -32,9 +32,7 @@ CONFIG_VARIABLE: Final = "FOREBAY_CONFIG"
 NEEDS_RESTART: Final = ("listen", "http", "workers", "log.format")
 
 # Kubernetes gives every pod such variables for a service called "forebay"; they are not meant for us.
-_FOREIGN: Final = re.compile(
-    r"FOREBAY_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
-)
+_FOREIGN: Final = re.compile(r"FOREBAY_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 _SHORT: Final = {"redis": "cache.redis"}
 _PATHS: Final = ("auth.users_file", "tls.cert", "tls.key", "tls.client_ca")
 
@@ -52,9 +50,7 @@ class _Layers:
         for part in key[:-1]:
             inner = where.setdefault(part, {})
             if not isinstance(inner, dict):
-                self.problems.append(
-                    Problem(".".join(key), "is inside of something that is no section", source)
-                )
+                self.problems.append(Problem(".".join(key), "is inside of something that is no section", source))
                 return
             where = inner
         where[key[-1]] = value
@@ -154,9 +150,7 @@ def _checked(layers: _Layers) -> Config:
     for key, path in files(config).items():
         reason = _unreadable(path)
         if reason:
-            problems.append(
-                Problem(key, f'the file "{path}" cannot be read: {reason}', layers.sources.get(key))
-            )
+            problems.append(Problem(key, f'the file "{path}" cannot be read: {reason}', layers.sources.get(key)))
     if problems:
         raise ConfigError(problems)
     return config

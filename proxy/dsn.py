@@ -33,9 +33,7 @@ _GRANTED: Final[Mapping[str, tuple[str, ...]]] = {
     "load_balance_hosts": ("disable",),
     "target_session_attrs": ("any",),
 }
-_PAIR: Final = re.compile(
-    r"\s*([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+)|(?=\s|$))", re.DOTALL
-)
+_PAIR: Final = re.compile(r"\s*([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+)|(?=\s|$))", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +132,12 @@ def _pair_fields(text: str) -> dict[str, str]:
     while at < len(text):
         found = _PAIR.match(text, at)
         if found is None:
-            raise ValueError(
-                "must be name=value pairs with spaces between them, values with spaces in single quotes"
-            )
+            raise ValueError("must be name=value pairs with spaces between them, values with spaces in single quotes")
         value = found[2] if found[2] is not None else found[3] or ""
         fields[found[1]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
         at = found.end()
         if at < len(text) and not text[at].isspace():
-            raise ValueError(
-                "must be name=value pairs with spaces between them, values with spaces in single quotes"
-            )
+            raise ValueError("must be name=value pairs with spaces between them, values with spaces in single quotes")
     return fields
 
 
@@ -166,9 +160,7 @@ def _build(fields: dict[str, str]) -> ServerUrl:
         sslrootcert=fields.get("sslrootcert") or None,
         sslcert=fields.get("sslcert") or None,
         sslkey=fields.get("sslkey") or None,
-        sslnegotiation=_choice(
-            "sslnegotiation", fields.get("sslnegotiation") or "postgres", SSL_NEGOTIATIONS
-        ),
+        sslnegotiation=_choice("sslnegotiation", fields.get("sslnegotiation") or "postgres", SSL_NEGOTIATIONS),
         application_name=fields.get("application_name") or None,
         options=fields.get("options") or None,
         connect_timeout=_timeout(fields.get("connect_timeout") or "0"),
@@ -188,9 +180,7 @@ def _check_name(name: str, value: str) -> None:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 65535):
-        raise ValueError(
-            "the port must be a number from 1 to 65535 (write / @ : of a user or password as %XX)"
-        )
+        raise ValueError("the port must be a number from 1 to 65535 (write / @ : of a user or password as %XX)")
     return int(text)
 
 

@@ -132,9 +132,7 @@ def _switch(value: object) -> bool:
         "off": False,
         "no": False,
     }
-    answer = (
-        value if isinstance(value, bool) else words.get(value.lower()) if isinstance(value, str) else None
-    )
+    answer = value if isinstance(value, bool) else words.get(value.lower()) if isinstance(value, str) else None
     if answer is None:
         raise ValueError("must be true or false")
     return answer
@@ -158,10 +156,6 @@ Size = Annotated[int, BeforeValidator(units.size), Allowed(units.SIZE_FORM, "a s
 Whole = Annotated[int, BeforeValidator(_whole), Allowed("a whole number")]
 Switch = Annotated[bool, BeforeValidator(_switch), Allowed("true or false")]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses), Allowed(ADDRESS_FORM)]
-AddressOrOff = Annotated[
-    Address | None, BeforeValidator(_address_or_off), Allowed('"HOST:PORT", or "" for off')
-]
+AddressOrOff = Annotated[Address | None, BeforeValidator(_address_or_off), Allowed('"HOST:PORT", or "" for off')]
 Url = Annotated[ServerUrl, BeforeValidator(_server_url), Allowed(URL_FORM, secret=True)]
-OptionalPath = Annotated[
-    Path | None, BeforeValidator(_path), Allowed("a path, relative to the configuration file")
-]
+OptionalPath = Annotated[Path | None, BeforeValidator(_path), Allowed("a path, relative to the configuration file")]

@@ -65,9 +65,7 @@ def allowed(field: FieldInfo, *, short: bool = False) -> str:
     if low is not None and high is not None:
         is_size = kind.text == units.SIZE_FORM
         least, most = (units.format_size(int(bound)) if is_size else bound for bound in (low, high))
-        return (
-            f"{words} from {least} to {most}" if short or not is_size else f"{words}, from {least} to {most}"
-        )
+        return f"{words} from {least} to {most}" if short or not is_size else f"{words}, from {least} to {most}"
     return f"{words}, at least {low}" if low is not None else words
 
 
@@ -104,6 +102,8 @@ def _problem(details: Mapping[str, Any], sources: Mapping[str, str]) -> Problem:
         text = str(details["msg"])
     elif kind == "value_error":
         text = str(details["ctx"]["error"])
+        if field is not None and text == f"must be {_describe(field)[0].text}":
+            text = f"must be {allowed(field)}"  # the same words, and the bounds
     elif kind in {"model_type", "model_attributes_type", "dict_type"}:
         return Problem(key, f"is a section, written [{key}] with keys inside", _source(key, sources))
     else:
@@ -129,13 +129,7 @@ def _source(key: str, sources: Mapping[str, str]) -> str | None:
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "a section"
-    text = (
-        f'"{value}"'
-        if isinstance(value, str)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

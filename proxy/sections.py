@@ -70,20 +70,14 @@ class Section(BaseModel):
 class Database(Section):
     """One name that clients may ask for, and the server behind it."""
 
-    url: Url = Field(
-        description="Where the server is; without a database name, the one that the client asked for."
-    )
+    url: Url = Field(description="Where the server is; without a database name, the one that the client asked for.")
     pool_mode: PoolMode | None = Field(None, description="This database's `pool.mode`.")
     pool_size: Annotated[Whole, Field(ge=1, le=10000)] | None = Field(None, description="Its `pool.size`.")
-    min_pool_size: Annotated[Whole, Field(ge=0, le=10000)] | None = Field(
-        None, description="Its `pool.min_size`."
-    )
+    min_pool_size: Annotated[Whole, Field(ge=0, le=10000)] | None = Field(None, description="Its `pool.min_size`.")
     reserve_pool_size: Annotated[Whole, Field(ge=0, le=10000)] | None = Field(
         None, description="Its `pool.reserve_size`."
     )
-    max_clients: Annotated[Whole, Field(ge=0)] | None = Field(
-        None, description="Its `limits.clients_per_database`."
-    )
+    max_clients: Annotated[Whole, Field(ge=0)] | None = Field(None, description="Its `limits.clients_per_database`.")
 
 
 class Pool(Section):
@@ -91,17 +85,13 @@ class Pool(Section):
 
     mode: PoolMode = Field("transaction", description="For how long a client holds a server connection.")
     size: Annotated[Whole, Field(ge=1, le=10000)] = Field(20, description="Server connections of one pool.")
-    min_size: Annotated[Whole, Field(ge=0, le=10000)] = Field(
-        0, description="Connections kept open when idle."
-    )
+    min_size: Annotated[Whole, Field(ge=0, le=10000)] = Field(0, description="Connections kept open when idle.")
     reserve_size: Annotated[Whole, Field(ge=0, le=10000)] = Field(
         0, description="Connections beyond `pool.size` for clients that waited `pool.reserve_timeout`."
     )
     reserve_timeout: Duration = Field(5.0, description="Wait in the queue before the reserve is used.")
     idle_timeout: Duration = Field(600.0, description="An idle connection is closed after this; 0 = never.")
-    lifetime: Duration = Field(
-        3600.0, description="A connection is replaced at this age once free; 0 = never."
-    )
+    lifetime: Duration = Field(3600.0, description="A connection is replaced at this age once free; 0 = never.")
     lifetime_jitter: Annotated[float, Field(ge=0, le=1), Allowed("a fraction")] = Field(
         0.1, description="Part of the lifetime by which connections differ, so that they do not end together."
     )
@@ -133,9 +123,7 @@ class Limits(Section):
 
     clients: Annotated[Whole, Field(ge=1)] = Field(10000, description="Client connections.")
     clients_per_user: Annotated[Whole, Field(ge=0)] = Field(0, description="Of one user; 0 = no limit.")
-    clients_per_database: Annotated[Whole, Field(ge=0)] = Field(
-        0, description="Of one database; 0 = no limit."
-    )
+    clients_per_database: Annotated[Whole, Field(ge=0)] = Field(0, description="Of one database; 0 = no limit.")
     message: Annotated[Size, Field(ge=8192, le=2**30)] = Field(
         2**30, description="Longest message of a client, at most PostgreSQL's own 1GiB."
     )
@@ -176,34 +164,24 @@ class Cache(Section):
     consistency: Annotated[Literal["strict"], BeforeValidator(_only_strict)] = Field(
         "strict", description="No answer is older than the last write acknowledged through Forebay."
     )
-    ttl: Duration = Field(
-        60.0, description="Longest life of an answer; bounds what writes past Forebay can do."
-    )
+    ttl: Duration = Field(60.0, description="Longest life of an answer; bounds what writes past Forebay can do.")
     memory: Size = Field(128 * 2**20, description="All answers together.")
     max_entry: Size = Field(2**20, description="One answer; larger ones pass through.")
-    probe: Duration = Field(
-        1.0, description="How often the server's catalog is looked at for changes past Forebay."
-    )
+    probe: Duration = Field(1.0, description="How often the server's catalog is looked at for changes past Forebay.")
 
 
 class StatsOptions(Section):
     """What is measured and kept of queries."""
 
     slow: Duration = Field(0.1, description="A query that takes this long is kept and logged; 0 = none.")
-    digests: Annotated[Whole, Field(ge=1, le=1000000)] = Field(
-        5000, description="Statement shapes kept at most."
-    )
-    log_parameters: Switch = Field(
-        False, description="Show literals and parameters of slow queries unredacted."
-    )
+    digests: Annotated[Whole, Field(ge=1, le=1000000)] = Field(5000, description="Statement shapes kept at most.")
+    log_parameters: Switch = Field(False, description="Show literals and parameters of slow queries unredacted.")
 
 
 class Log(Section):
     """One line a record, to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least that is written."
-    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is written.")
     format: Literal["text", "json"] = Field("text", description="For people or for machines.")
 
 
@@ -224,9 +202,7 @@ class Config(Section):
     workers: Annotated[Whole, Field(ge=1), AfterValidator(_one_process)] = Field(
         1, description="Processes; this version runs one."
     )
-    databases: dict[str, Database] = Field(
-        default_factory=dict, description="By the name that clients ask for."
-    )
+    databases: dict[str, Database] = Field(default_factory=dict, description="By the name that clients ask for.")
     pool: Pool = Pool()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
@@ -272,13 +248,9 @@ def checks(config: Config) -> list[tuple[str, str]]:
     """(key, what is wrong) for everything that only the keys together can show."""
     found = [*_pool_checks(config), *_tls_checks(config.tls), *_login_checks(config)]
     if not config.databases:
-        found.append(
-            ("databases", "at least one is needed: --url, FOREBAY_URL, or a [databases.NAME] with a url")
-        )
+        found.append(("databases", "at least one is needed: --url, FOREBAY_URL, or a [databases.NAME] with a url"))
     taken = [name for name in config.databases if name in CONSOLE_NAMES]
-    found += [
-        (f"databases.{name}", "the name is taken by the admin console; choose another") for name in taken
-    ]
+    found += [(f"databases.{name}", "the name is taken by the admin console; choose another") for name in taken]
     if config.cache.ttl == 0:
         found.append(("cache.ttl", 'must be longer than 0; cache.mode = "off" turns the cache off'))
     if config.cache.max_entry > config.cache.memory:

@@ -71,14 +71,14 @@ def ask(address: str) -> Mapping[str, Any]:
 def draw(state: Mapping[str, Any]) -> Group:
     """The state as tables: plain values first, then one table for each part."""
     plain = {name: value for name, value in state.items() if not isinstance(value, dict | list)}
-    parts: list[RenderableType] = [_pairs("forebay", plain)] if plain else []
+    parts: list[RenderableType] = _pairs("forebay", plain) if plain else []
     for name, value in state.items():
         if name not in plain:
-            parts.append(_part(name, value))
+            parts += _part(name, value)
     return Group(*parts)
 
 
-def _part(name: str, value: Any) -> Table:
+def _part(name: str, value: Any) -> list[RenderableType]:
     if isinstance(value, list):
         records = [item if isinstance(item, dict) else {"": item} for item in value]
         return _records(name, records)
@@ -87,22 +87,26 @@ def _part(name: str, value: Any) -> Table:
     return _pairs(name, value)
 
 
-def _pairs(title: str, values: Mapping[str, Any]) -> Table:
-    table = Table(title=escape(title), title_justify="left", show_header=False, box=None)
+def _pairs(title: str, values: Mapping[str, Any]) -> list[RenderableType]:
+    table = Table(show_header=False, box=None)
     for name, value in values.items():
         table.add_row(Text(escape(name)), Text(_said(value)))
-    return table
+    return [_title(title), table]
 
 
-def _records(title: str, records: list[dict[str, Any]]) -> Table:
+def _records(title: str, records: list[dict[str, Any]]) -> list[RenderableType]:
     names = list(dict.fromkeys(name for record in records for name in record))
     more = f" (first {_ROWS} of {len(records)})" if len(records) > _ROWS else ""
-    table = Table(title=escape(title) + more, title_justify="left", box=None)
+    table = Table(box=None)
     for name in names:
         table.add_column(Text(escape(name)))
     for record in records[:_ROWS]:
         table.add_row(*(Text(_said(record[name]) if name in record else "") for name in names))
-    return table
+    return [_title(title + more), table]
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{escape(text)}", style="bold")
 
 
 def _said(value: Any) -> str:

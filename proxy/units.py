@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Final
 
 DURATION_FORM: Final = 'a duration like "100ms", "60s", "5m", "1h", or a number of seconds'
@@ -74,8 +75,8 @@ def format_duration(seconds: float) -> str:
     for factor, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
         if seconds % factor == 0:
             return f"{int(seconds // factor)}{unit}"
-    milliseconds = round(seconds * 1000, 9)
-    return f"{milliseconds:g}ms" if duration(f"{milliseconds:g}ms") == seconds else f"{seconds!r}"
+    plain = f"{round(seconds * 1000, 9):f}".rstrip("0").rstrip(".") + "ms"
+    return plain if seconds < 1 and duration(plain) == seconds else f"{Decimal(repr(seconds)):f}s"
 
 
 def format_size(amount: int) -> str:
