@@ -168,6 +168,11 @@ def test_a_bind_that_ends_within_its_names_is_not_waited_for(body: bytes) -> Non
         hot.read_bind(body, 0, len(body))
 
 
+def test_what_precedes_a_parse_is_no_part_of_it() -> None:
+    with pytest.raises(RemoteProtocolError):
+        hot.read_parse(b"\0\0\1abcd", 3, 7)  # before the body stand a NUL and a count that would fit
+
+
 def test_as_many_parameters_as_postgres_takes() -> None:
     frame = frontend.build(
         "Bind", portal="", statement="", formats=[1] * 65535, parameters=[None] * 65535, result_formats=[]
@@ -180,9 +185,7 @@ def test_as_many_parameters_as_postgres_takes() -> None:
 
 def test_a_parameter_may_be_larger_than_any_buffer() -> None:
     value = bytes(3_000_000)
-    frame = frontend.build(
-        "Bind", portal="p", statement="s", formats=[], parameters=[value, None], result_formats=[1]
-    )
+    frame = frontend.build("Bind", portal="p", statement="s", formats=[], parameters=[value, None], result_formats=[1])
     rest = hot.read_bind(frame[:100], 5, len(frame))[2]
     assert hot.bind_parameters(frame, rest, len(frame)) == ((), (value, None), b"\0\1\0\1")
 
