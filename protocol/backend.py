@@ -25,9 +25,7 @@ from protocol.wire import (
 # Idle, in a transaction, in a failed transaction.
 STATUSES: Final = b"ITE"
 
-_REPORT: Final = "fields" / closed_by_nul(
-    c.Sequence(c.ExprValidator(c.Byte, lambda code, _: code != 0), TEXT)
-)
+_REPORT: Final = "fields" / closed_by_nul(c.Sequence(c.ExprValidator(c.Byte, lambda code, _: code != 0), TEXT))
 _COLUMN: Final = c.Struct(
     "name" / TEXT,
     "table_oid" / c.Int32ub,

@@ -128,9 +128,7 @@ def authentication_sasl_final(data: bytes) -> bytes:
 
 def negotiate_protocol_version(minor: int, unknown_options: Sequence[Text]) -> bytes:
     """Build the answer to a client that wants more than version 3.`minor`, or options unknown to us."""
-    return backend.build(
-        "NegotiateProtocolVersion", major=3, minor=minor, unknown_options=list(unknown_options)
-    )
+    return backend.build("NegotiateProtocolVersion", major=3, minor=minor, unknown_options=list(unknown_options))
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:
@@ -212,9 +210,7 @@ def parameter_description(types: Sequence[int]) -> bytes:
 def startup(version: tuple[int, int], parameters: Mapping[str, Text]) -> bytes:
     """Build the StartupMessage for a protocol version (major, minor)."""
     major, minor = version
-    return opening.MESSAGES["StartupMessage"].build(
-        major=major, minor=minor, parameters=list(parameters.items())
-    )
+    return opening.MESSAGES["StartupMessage"].build(major=major, minor=minor, parameters=list(parameters.items()))
 
 
 def ssl_request() -> bytes:

@@ -165,9 +165,7 @@ def test_copy() -> None:
         ("d", {"data": b"2\t\\N\n"}),
         ("c", {}),
     ]
-    assert _parsed(b"G\x00\x00\x00\t\x00\x00\x01\x00\x00", backend) == [
-        ("G", {"format": 0, "column_formats": [0]})
-    ]
+    assert _parsed(b"G\x00\x00\x00\t\x00\x00\x01\x00\x00", backend) == [("G", {"format": 0, "column_formats": [0]})]
     sent = build.copy_data(b"1\n") + build.copy_data(b"2\n") + build.copy_done()
     assert sent == b"d\x00\x00\x00\x061\nd\x00\x00\x00\x062\nc\x00\x00\x00\x04"
     assert build.copy_fail("enough") == b"f\x00\x00\x00\x0benough\x00"
@@ -194,9 +192,7 @@ def test_a_function_call() -> None:
 
 def test_the_start_of_replication() -> None:
     assert _parsed(b"W\x00\x00\x00\x07\x00\x00\x00", backend) == [("W", {"format": 0, "column_formats": []})]
-    data = (
-        b"w\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01v|@\x00\x03\x03\xde\xb5\xd1\x94\\\x18\xd1\x02"
-    )
+    data = b"w\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01v|@\x00\x03\x03\xde\xb5\xd1\x94\\\x18\xd1\x02"
     name, parsed = replication.parse(replication.STREAM, data)
     assert name == "XLogData"
     assert parsed.start == 0x1000000
