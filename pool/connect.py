@@ -162,9 +162,7 @@ async def open_server(target: Target, random: Random = os.urandom) -> Opened:
             UNREACHABLE, "the server did not let us in within the timeout", transient=True
         ) from error
     except OSError as error:
-        raise ServerUnavailable(
-            UNREACHABLE, f"cannot reach the server: {_reason(error)}", transient=True
-        ) from error
+        raise ServerUnavailable(UNREACHABLE, f"cannot reach the server: {_reason(error)}", transient=True) from error
 
 
 async def send_cancel(
@@ -221,9 +219,7 @@ async def _addresses(target: Target) -> list[Address]:
     try:
         version = ipaddress.ip_address(target.host).version
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            target.host, target.port, type=socket.SOCK_STREAM
-        )
+        found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     return [(socket.AF_INET if version == 4 else socket.AF_INET6, (target.host, target.port))]
 
@@ -324,15 +320,11 @@ async def _negotiate(sock: socket.socket, target: Target, way: _Way) -> bool:
     match await receive(sock, 1):
         case b"S":
             if waiting(sock):
-                raise RemoteProtocolError(
-                    "the server sent unencrypted data behind its answer to the TLS request"
-                )
+                raise RemoteProtocolError("the server sent unencrypted data behind its answer to the TLS request")
             return True
         case b"N":
             if way is _Way.TLS:
-                raise ServerUnavailable(
-                    UNREACHABLE, "the server has no TLS, but sslmode requires it", transient=False
-                )
+                raise ServerUnavailable(UNREACHABLE, "the server has no TLS, but sslmode requires it", transient=False)
             return False
         case b"":
             raise ConnectionResetError("the server closed the connection when asked for TLS")
@@ -340,18 +332,12 @@ async def _negotiate(sock: socket.socket, target: Target, way: _Way) -> bool:
             # Its text came without encryption, so it may be anybody's.
             raise ConnectionRefusedError("the server answered the TLS request with an error")
         case _:
-            raise RemoteProtocolError(
-                "the server gave an answer to the TLS request that is not of this protocol"
-            )
+            raise RemoteProtocolError("the server gave an answer to the TLS request that is not of this protocol")
 
 
-async def _start_tls(
-    loop: asyncio.AbstractEventLoop, stream: Stream, sock: socket.socket, target: Target
-) -> None:
+async def _start_tls(loop: asyncio.AbstractEventLoop, stream: Stream, sock: socket.socket, target: Target) -> None:
     try:
-        await loop.create_connection(
-            lambda: stream, sock=sock, ssl=target.tls.context, server_hostname=target.host
-        )
+        await loop.create_connection(lambda: stream, sock=sock, ssl=target.tls.context, server_hostname=target.host)
     except ssl.SSLError as error:
         passing = not isinstance(error, ssl.SSLCertVerificationError)
         reason = getattr(error, "verify_message", "") or error.reason or "it broke off"

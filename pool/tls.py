@@ -62,9 +62,7 @@ class ServerTls:
     mode: SslMode = SslMode.DISABLE
     context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
     direct: bool = False
-    files: bytes = field(
-        default=b"", repr=False
-    )  # a hash of all files read: equal if a reload changed nothing
+    files: bytes = field(default=b"", repr=False)  # a hash of all files read: equal if a reload changed nothing
 
 
 NO_TLS: Final = ServerTls()
@@ -123,9 +121,7 @@ def load_chain(context: ssl.SSLContext, cert: str, key: str | None, setting: str
         # The callback keeps OpenSSL from asking at the terminal.
         context.load_cert_chain(cert, key, password=lambda: "")
     except (OSError, ssl.SSLError) as error:
-        raise TlsError(
-            setting, f"cannot use {cert}{f' with {key}' if key else ''}: {_reason(error)}"
-        ) from error
+        raise TlsError(setting, f"cannot use {cert}{f' with {key}' if key else ''}: {_reason(error)}") from error
 
 
 def _hash(*files: str | None) -> bytes:
@@ -138,11 +134,7 @@ def _hash(*files: str | None) -> bytes:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return (
-            (error.reason or str(error) or "not a PEM file, or a key that does not fit")
-            .lower()
-            .replace("_", " ")
-        )
+        return (error.reason or str(error) or "not a PEM file, or a key that does not fit").lower().replace("_", " ")
     return (error.strerror or str(error)).lower()
 
 

@@ -220,9 +220,7 @@ class Accept:
         if options or startup.minor > NEWEST_MINOR:
             sent = build.negotiate_protocol_version(minor, options)
         if self._terms.tls_required and not self._tls:
-            raise RemoteProtocolError(
-                "TLS is required here, but the connection has no encryption", _NOT_AUTHORIZED
-            )
+            raise RemoteProtocolError("TLS is required here, but the connection has no encryption", _NOT_AUTHORIZED)
         user = parameters.pop("user", "")
         if not user:
             raise RemoteProtocolError("no PostgreSQL user name specified in startup packet", _NOT_AUTHORIZED)
@@ -361,10 +359,5 @@ def _replication(value: str | None) -> str | None:
     if value is None or not value:
         return None
     text = value.lower()
-    no = (
-        text == "0"
-        or "false".startswith(text)
-        or "no".startswith(text)
-        or (len(text) > 1 and "off".startswith(text))
-    )
+    no = text == "0" or "false".startswith(text) or "no".startswith(text) or (len(text) > 1 and "off".startswith(text))
     return None if no else value

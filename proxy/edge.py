@@ -232,9 +232,7 @@ class _Guest:
         loop = asyncio.get_running_loop()
         stream = Stream()
         shutdown = None if context is None else _TLS_SHUTDOWN
-        await loop.connect_accepted_socket(
-            lambda: stream, self._sock, ssl=context, ssl_shutdown_timeout=shutdown
-        )
+        await loop.connect_accepted_socket(lambda: stream, self._sock, ssl=context, ssl_shutdown_timeout=shutdown)
         self.stream = stream
         self._made = True
         return stream

@@ -23,9 +23,7 @@ _PAUSE: Final = 0.2  # seconds
 _ACCESS: Final = 0o777  # as PostgreSQL's unix_socket_permissions: logging in is what protects
 
 
-async def tcp_listeners(
-    host: str, port: int, *, backlog: int = 1024, reuse_port: bool = False
-) -> list[socket.socket]:
+async def tcp_listeners(host: str, port: int, *, backlog: int = 1024, reuse_port: bool = False) -> list[socket.socket]:
     """Listen on every address of ``host``; with port 0 all get the port that the first was given. OSError."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
