@@ -1,9 +1,10 @@
 """How many server connections to open, and which to close: pure decisions, taken by Pool.
 
-Opening. Each waiting client deserves a connection until the pool has ``size`` of them. Connections that are being opened
-already will serve as many waiters, so only the rest is opened. When the first in the queue has waited ``reserve_timeout``,
-``reserve_size`` more may be opened. With nobody waiting the pool is filled up to ``min_size``. After a failure one
-connection at a time is tried, and none before its back-off has passed: a database that comes back is not met by a crowd.
+Opening. Each waiting client deserves a connection until the pool has ``size`` of them. Connections that are being
+opened already will serve as many waiters, so only the rest is opened. When the first in the queue has waited
+``reserve_timeout``, ``reserve_size`` more may be opened. With nobody waiting the pool is filled up to ``min_size``.
+After a failure one connection at a time is tried, and none before its back-off has passed: a database that comes back
+is not met by a crowd.
 
 Closing. A connection past its lifetime goes when nobody uses it; an idle one goes after ``idle_timeout``, but not below
 ``min_size``. The list of idle connections has the longest idle first, because the most recently used is lent first: so
@@ -12,8 +13,11 @@ the few that a quiet pool needs stay warm and the others grow old.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def to_close(
     idle_since: Sequence[float], expires: Sequence[float], total: int, now: float, limits: PoolLimits
 ) -> list[int]:
     """Indexes of the idle connections to close; both sequences are in the order of the idle list."""
-    closing = []
+    closing: list[int] = []
     for index, (since, end) in enumerate(zip(idle_since, expires, strict=True)):
         expired = end and now >= end
         too_idle = limits.idle_timeout and now - since >= limits.idle_timeout

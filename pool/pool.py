@@ -1,11 +1,11 @@
 """The server connections of one (database, user), and the queue for them.
 
-Clients wait first come, first served; the connection used last is lent first. A lease is granted inside ``acquire`` when
-a connection is free, without a task or a future: that is the ordinary case, and the fast one. Otherwise the waiter is
-called back. Whether to open or close is decided in plan.py.
+Clients wait first come, first served; the connection used last is lent first. A lease is granted inside ``acquire``
+when a connection is free, without a task or a future: that is the ordinary case, and the fast one. Otherwise the
+waiter is called back. Whether to open or close is decided in plan.py.
 
-A database that cannot be reached fails nobody at once: clients wait until ``queue_timeout`` while it is tried again with
-back-off. What waiting cannot cure (wrong password, no such database) is told to those who wait immediately.
+A database that cannot be reached fails nobody at once: clients wait until ``queue_timeout`` while it is tried again
+with back-off. What waiting cannot cure (wrong password, no such database) is told to those who wait immediately.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pool.connect import ServerUnavailable, Target, open_server, send_cancel
 from pool.errors import PoolClosed, PoolError, QueueTimeout
@@ -24,13 +23,21 @@ from pool.plan import PoolLimits, Situation, retry_delay, to_close, to_open
 from pool.prepared import Registry
 from pool.server import Owner, Server
 from pool.settings import Profile, Profiles
-from pool.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pool.tasks import Tasks
 
 logger = logging.getLogger("forebay.pool")
 
 
-class Waiter(Owner, Protocol):
-    """Who asks for a lease; becomes the connection's owner."""
+class Waiter(Protocol):
+    """Who asks for a lease."""
+
+    @property
+    def owner(self) -> Owner:
+        """Who becomes the connection's owner."""
 
     def lease_granted(self, server: Server) -> None:
         """The connection is yours until ``server.give_back()``."""
@@ -108,7 +115,7 @@ class Pool:
         if self._idle and not self._waiters:
             server = self._idle.popleft() if self.limits.rotate else self._idle.pop()
             if now - server.idle_since < self.limits.check_after_idle:
-                server.take(waiter, now)
+                server.take(waiter.owner, now)
                 self.counters.leases += 1
                 return server
             server.check()
@@ -126,19 +133,13 @@ class Pool:
         """A clean connection is free: give it to the first in the queue, or keep it."""
         now = self._clock()
         outdated = self._generations.get(server) != self.generation
-        if (
-            server.closed
-            or self._closed
-            or server.broken
-            or outdated
-            or (server.expires and now >= server.expires)
-        ):
+        if server.closed or self._closed or server.broken or outdated or (server.expires and now >= server.expires):
             server.close("its time is over")
             return
         if self._waiters:
             waiter = next(iter(self._waiters))
             del self._waiters[waiter]
-            server.take(waiter, now)
+            server.take(waiter.owner, now)
             self.counters.leases += 1
             waiter.lease_granted(server)
             return
@@ -161,9 +162,7 @@ class Pool:
 
     async def _cancel(self, server: Server, wanted: Callable[[], bool]) -> None:
         try:
-            await send_cancel(
-                server.target, server.pid, server.key, self.limits.cancel_timeout, wanted, server.address
-            )
+            await send_cancel(server.target, server.pid, server.key, self.limits.cancel_timeout, wanted, server.address)
         except (ServerUnavailable, OSError) as error:
             logger.warning("a cancel request for server connection %d failed: %s", server.pid, error)
         finally:
@@ -296,9 +295,7 @@ class Pool:
     def tick(self, now: float) -> None:
         """Once a second or so: close what has become old, open what is missing."""
         idle = list(self._idle)
-        old = to_close(
-            [s.idle_since for s in idle], [s.expires for s in idle], len(self._servers), now, self.limits
-        )
+        old = to_close([s.idle_since for s in idle], [s.expires for s in idle], len(self._servers), now, self.limits)
         for index in old:
             idle[index].close("idle or old")
         self.replan(now)

@@ -95,9 +95,7 @@ class ServerStatements:
         self._pending: dict[Prepared, int] = {}
         self._unnamed: Prepared | None = None
         self._unnamed_batch = -1  # the batch that its Parse went with; -1 = proved
-        self.strays: set[bytes] = (
-            set()
-        )  # names of clients' own that must be closed before others use the server
+        self.strays: set[bytes] = set()  # names of clients' own that must be closed before others use the server
 
     def presence(self, statement: Prepared, batch: int) -> Presence:
         """Can a Bind in this batch rely on it?"""

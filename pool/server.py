@@ -1,9 +1,9 @@
 """One server connection: its conversation, what is known of its session state, and who has it.
 
-A connection is *leased* to an owner (a session), or *idle* in its pool, or *settling*: its last owner is gone and it is
-being brought back to a state that anybody may get. Settling sends one thing at a time and looks again when the answer is
-there; the order of the steps is the order of the code in ``_settle``. What cannot be settled within the pool's
-``cancel_timeout`` is closed: a closed connection is always clean.
+A connection is *leased* to an owner (a session), or *idle* in its pool, or *settling*: its last owner is gone and it
+is being brought back to a state that anybody may get. Settling sends one thing at a time and looks again when the
+answer is there; the order of the steps is the order of the code in ``_settle``. What cannot be settled within the
+pool's ``cancel_timeout`` is closed: a closed connection is always clean.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ class Server(asyncio.Protocol):
         self.tls = opened.tls
         self.address = opened.address
         self.reported: dict[str, str] = dict(opened.parameters)
-        self.base: dict[str, str] = dict(
-            opened.parameters
-        )  # as reported at login, when the profile was empty
+        self.base: dict[str, str] = dict(opened.parameters)  # as reported at login, when the profile was empty
         self.opened_at = now
         self.expires = expires
         self.idle_since = now
@@ -99,10 +97,8 @@ class Server(asyncio.Protocol):
         self.guards = 0  # cancel requests on their way: while there are any, it must not change hands
         self.settling = False
         self.closed = False
-        self.after: Callable[[bool], None] | None = (
-            None  # told once how the last owner's requests ended, see give_back
-        )
-        self.transport: asyncio.Transport = cast("asyncio.Transport", opened.transport)
+        self.after: Callable[[bool], None] | None = None  # told once how the last owner's requests ended, see give_back
+        self.transport = opened.transport
         self._deadline: asyncio.TimerHandle | None = None
         self._paused = False
 
@@ -192,12 +188,7 @@ class Server(asyncio.Protocol):
         if half_sent or self.broken:
             self.close("a message was cut off" if half_sent else "its state is not known")
             return
-        if (
-            self.pipeline.at_rest
-            and self.pipeline.status == IDLE_IN_BLOCK
-            and not self.dirty
-            and not self.guards
-        ):
+        if self.pipeline.at_rest and self.pipeline.status == IDLE_IN_BLOCK and not self.dirty and not self.guards:
             self._tell(True)
             self.pool.available(self)
             return
@@ -205,9 +196,7 @@ class Server(asyncio.Protocol):
         if self.pipeline.queue or self.pipeline.skipping:
             self.pool.abandoned(self)
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(
-            self.pool.limits.cancel_timeout, self.close, "it did not come to rest"
-        )
+        self._deadline = loop.call_later(self.pool.limits.cancel_timeout, self.close, "it did not come to rest")
         self._settle()
 
     @property
@@ -313,11 +302,7 @@ class Server(asyncio.Protocol):
             owner.server_lost(reason)
 
     def _pending_notes(self) -> list[Note]:
-        return [
-            cast("Note", note)
-            for kind, _, note, _ in self.pipeline.queue
-            if note and kind not in (SYNC, QUERY)
-        ]
+        return [cast("Note", note) for kind, _, note, _ in self.pipeline.queue if note and kind not in (SYNC, QUERY)]
 
     def _record(self, pipeline: Pipeline) -> None:
         for body, _ in pipeline.parameters:

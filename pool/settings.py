@@ -4,9 +4,9 @@ A *profile* is the set of settings in which a session differs from a freshly ope
 interned: two sessions with the same settings hold the same object, so that "does this server fit?" is one comparison
 of identities, which is nearly always true.
 
-Two sources feed a profile. Settings that PostgreSQL reports (ParameterStatus) are followed by those reports alone: they
-come in PostgreSQL's own spelling, and also when a function or the end of a transaction changed the value. The others are
-followed by what the statement said (see proxy/), once the reply has proved it.
+Two sources feed a profile. Settings that PostgreSQL reports (ParameterStatus) are followed by those reports alone:
+they come in PostgreSQL's own spelling, and also when a function or the end of a transaction changed the value. The
+others are followed by what the statement said (see proxy/), once the reply has proved it.
 
 When a server with another profile is taken, one simple Query goes ahead of the client's message and its replies are
 swallowed: RESET for what only the old profile has, set_config for what differs. set_config takes list values such as
@@ -94,8 +94,7 @@ def switch_query(old: Profile, new: Profile) -> bytes:
     differing.sort(key=lambda name: name == "client_encoding")
     if differing:
         calls = ", ".join(
-            f"pg_catalog.set_config({literal(name)}, {literal(new.values[name])}, false)"
-            for name in differing
+            f"pg_catalog.set_config({literal(name)}, {literal(new.values[name])}, false)" for name in differing
         )
         parts.append(f"SELECT {calls}")
     query = ";".join(parts).encode("utf-8", "surrogateescape")

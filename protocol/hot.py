@@ -21,7 +21,7 @@ _PORTAL: Final = ord("P")
 _STATEMENT: Final = ord("S")
 
 
-class Incomplete(Exception):  # noqa: N818 - says that bytes are still to come, which is no error
+class Incomplete(Exception):
     """The buffer ends before both names of a Bind do, and the body goes on: read again with more of it."""
 
 

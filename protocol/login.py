@@ -255,9 +255,7 @@ class Login:
             case None:
                 raise CannotProve("the server asks for a password and none is configured")
             case _:
-                raise CannotProve(
-                    f"the server asks for {what}, but the configured secret is not the password itself"
-                )
+                raise CannotProve(f"the server asks for {what}, but the configured secret is not the password itself")
 
     def _md5(self) -> str:
         secret = self._identity.secret

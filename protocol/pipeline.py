@@ -28,14 +28,14 @@ NoticeResponse, NotificationResponse and ParameterStatus may come at any time an
 *Skip until Sync.* After an error in the extended protocol the server ignores everything up to Sync. If the queue holds
 no SYNC yet, the machine goes on skipping: requests added meanwhile are dropped at once, as the server does.
 
-*COPY in.* Between CopyInResponse and CopyDone/CopyFail the server ignores Sync. A Sync that was sent before the client
-could know (libpq sends Execute and Sync together) therefore gets no answer: it leaves the queue when CopyInResponse
-arrives. A Sync during the copy must not be sent at all (``take_sync`` says so); if the copy then fails, the server waits
-for a Sync that it has not got: ``owes_sync`` tells the caller to send one. A CopyDone that was sent before
-CopyInResponse arrived stands in the queue as COPY_END, so that Syncs behind it keep their answers.
+*COPY in.* Between CopyInResponse and CopyDone/CopyFail the server ignores Sync. A Sync that was sent before the
+client could know (libpq sends Execute and Sync together) therefore gets no answer: it leaves the queue when
+CopyInResponse arrives. A Sync during the copy must not be sent at all (``take_sync`` says so); if the copy then
+fails, the server waits for a Sync that it has not got: ``owes_sync`` tells the caller to send one. A CopyDone that
+was sent before CopyInResponse arrived stands in the queue as COPY_END, so that Syncs behind it keep their answers.
 
-*Streaming.* Rows, copy data and anything longer than ``HOLD`` are passed on as they arrive; short messages are held until
-they are complete, because their content decides. The machine does no I/O and knows no clock.
+*Streaming.* Rows, copy data and anything longer than ``HOLD`` are passed on as they arrive; short messages are held
+until they are complete, because their content decides. The machine does no I/O and knows no clock.
 
 Manual: "Message Flow", "Extended Query", "COPY Operations"; PostgreSQL 18, chapter 54.2.
 """
@@ -116,8 +116,9 @@ class Pipeline:
     """The queue of outstanding requests of one server connection.
 
     Feed it what is sent (``add`` and friends) and what arrives (``receive``). After ``receive`` the caller reads and
-    empties ``proved``, ``dropped``, ``finished`` and ``parameters`` *before* it passes the returned bytes on; ``errors``
-    holds those of the turn that is not finished yet. Raises RemoteProtocolError when the server says something that answers nothing.
+    empties ``proved``, ``dropped``, ``finished`` and ``parameters`` *before* it passes the returned bytes on;
+    ``errors`` holds those of the turn that is not finished yet. Raises RemoteProtocolError when the server says
+    something that answers nothing.
     """
 
     __slots__ = (
@@ -260,14 +261,10 @@ class Pipeline:
             tag, length = _header(data, position)
             end = position + 1 + length
             if length < 4:
-                raise RemoteProtocolError(
-                    f"the server sent a message of type {tag:#04x} with length {length}"
-                )
+                raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
             if end > size and (length <= HOLD or tag not in _STREAMED) and tag not in _ALWAYS_STREAMED:
                 if length > HOLD:
-                    raise RemoteProtocolError(
-                        f"the server sent a message of type {tag:#04x} with length {length}"
-                    )
+                    raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
                 break
             if tag == 0x44 and queue and queue[0][0] in _WITHIN[0x44]:
                 self.rows += 1
@@ -288,10 +285,7 @@ class Pipeline:
         if position < size:
             self._held = data[position:]
         if out is None:
-            if start == 0 and position == size:
-                whole = data
-            else:
-                whole = data[start:position] if start < position else b""
+            whole = data if start == 0 and position == size else data[start:position] if start < position else b""
             return whole + self.take_fakes() if self._fakes and not self._stream_left else whole
         if start < position:
             out.append(data[start:position])

@@ -247,9 +247,7 @@ def _checked_iterations(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) < 1:
         raise _malformed()
     if int(text) > MAX_ITERATIONS:
-        raise RemoteProtocolError(
-            f"the server asks for {text} SCRAM iterations; at most {MAX_ITERATIONS} are done"
-        )
+        raise RemoteProtocolError(f"the server asks for {text} SCRAM iterations; at most {MAX_ITERATIONS} are done")
     return int(text)
 
 

@@ -96,9 +96,7 @@ def _startup(body: bytes) -> StartupMessage:
     try:
         pairs = opening.MESSAGES["StartupMessage"].parse(body).parameters
     except RemoteProtocolError as error:
-        raise RemoteProtocolError(
-            "invalid startup packet layout: expected terminator as last byte"
-        ) from error
+        raise RemoteProtocolError("invalid startup packet layout: expected terminator as last byte") from error
     try:
         return StartupMessage(major, minor, {name.decode(): value.decode() for name, value in pairs})
     except UnicodeDecodeError as error:

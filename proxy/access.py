@@ -27,9 +27,7 @@ class Access:
     def __init__(self, config: Config, mock_key: bytes | None = None) -> None:
         self.config = config
         file = config.auth.users_file
-        self._users: dict[str, Secret] | None = (
-            parse_userlist(file.read_text("utf-8")) if file is not None else None
-        )
+        self._users: dict[str, Secret] | None = parse_userlist(file.read_text("utf-8")) if file is not None else None
         self._verifiers = Verifiers(mock_key or os.urandom(32))
         self._tls: dict[ServerUrl, ServerTls] = {}
         self._client_tls = client_tls(

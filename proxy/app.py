@@ -1,8 +1,8 @@
 """The composition: the one place that knows every room, and the life of the process.
 
-Start: configuration -> logins and TLS -> databases -> sockets. Then signals decide: SIGHUP reads the configuration again
-(a bad one changes nothing), SIGTERM and SIGINT drain (no new clients, idle ones are told, open transactions may end until
-``timeouts.drain``), a second one ends it at once.
+Start: configuration -> logins and TLS -> databases -> sockets. Then signals decide: SIGHUP reads the configuration
+again (a bad one changes nothing), SIGTERM and SIGINT drain (no new clients, idle ones are told, open transactions may
+end until ``timeouts.drain``), a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ from stats.export import Exporter
 from stats.stats import Stats
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from protocol.accept import ClientLogin
@@ -78,9 +78,7 @@ class App:
             log_parameters=config.stats.log_parameters,
             sink=_log_slow,
         )
-        self._cache = Cache(
-            Coherence(), MemoryStore(config.cache.memory, config.cache.max_entry), config.cache.ttl
-        )
+        self._cache = Cache(Coherence(), MemoryStore(config.cache.memory, config.cache.max_entry), config.cache.ttl)
         function = Statements(self._stats.digest).get(b"DO ''")
         self._clients = Clients(
             access.client_limits(),
@@ -209,9 +207,7 @@ class App:
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def _on_client(
-        self, login: ClientLogin, transport: asyncio.Transport, leftover: bytes
-    ) -> asyncio.Protocol | None:
+    def _on_client(self, login: ClientLogin, transport: asyncio.Transport, leftover: bytes) -> asyncio.Protocol | None:
         if self._draining:
             raise ProtocolError("the database system is shutting down", "57P03")
         if login.replication is not None:
@@ -242,9 +238,7 @@ class App:
         pool = database.pools.get(target.user)
         if pool is None:
             limits = self._access.pool_limits(database.name)
-            pool = database.pools[target.user] = Pool(
-                database.name, target, limits, time.monotonic, self._tasks
-            )
+            pool = database.pools[target.user] = Pool(database.name, target, limits, time.monotonic, self._tasks)
             pool.on_opened = database.server_opened
             self._status.pools.append(pool)
             self._keep_catalog(database, user)
@@ -284,7 +278,7 @@ class App:
         self._status.login_failures[error.sqlstate] += 1
         self._stats.error(error.sqlstate)
 
-    # -- what others ask ------------------------------------------------------------------------------------------------
+    # -- what others ask --------------------------------------------------------------------------------
 
     def _metrics(self) -> tuple[bytes, str]:
         return self._exporter.render(), self._exporter.content_type

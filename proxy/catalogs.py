@@ -1,10 +1,10 @@
 """Keeps each database's catalog true: loaded once, proved again whenever it may have changed.
 
-One connection of our own for each database (asyncpg, the user of the url). A probe (sql/catalog_sql.py) tells cheaply
-whether any definition changed since the snapshot was loaded. It runs once in every ``probe`` seconds for changes made
-past Forebay, and at once when a statement that may have changed definitions has been through us: until its answer is
-there the database counts as unknown, which costs hits and never the truth. A doubt that comes up while a probe is running
-is not settled by that probe.
+One connection of our own for each database (asyncpg, the user of the url). A probe (sql/catalog_sql.py) tells
+cheaply whether any definition changed since the snapshot was loaded. It runs once in every ``probe`` seconds for
+changes made past Forebay, and at once when a statement that may have changed definitions has been through us: until
+its answer is there the database counts as unknown, which costs hits and never the truth. A doubt that comes up
+while a probe is running is not settled by that probe.
 
 The same connection does the janitor's work. A mark whose outcome nobody can learn (the connection was lost, the client
 was gone) stays until its server process has ended; after that nothing of it can become visible any more.
@@ -135,9 +135,7 @@ class CatalogKeeper:
         doubts = self._doubts
         if self._connection is None or self._connection.is_closed():
             user, password, name = self._login
-            self._connection = await connect_own(
-                self._url, user, password, name, "forebay catalog", self._timeout
-            )
+            self._connection = await connect_own(self._url, user, password, name, "forebay catalog", self._timeout)
         connection = self._connection
         await self._settle(connection)
         epoch = str(await connection.fetchval(PROBE))
@@ -161,9 +159,7 @@ class CatalogKeeper:
     async def _cluster(self, connection: Any, about: Any) -> str:
         """What tells this cluster from others; its address if the login may not ask for more."""
         try:
-            return str(
-                await connection.fetchval("SELECT system_identifier FROM pg_catalog.pg_control_system()")
-            )
+            return str(await connection.fetchval("SELECT system_identifier FROM pg_catalog.pg_control_system()"))
         except asyncpg.InsufficientPrivilegeError:
             return f"{about['address'] or self._url.host}:{about['port'] or self._url.port}"
 

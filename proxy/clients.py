@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from proxy.knowledge import Known
     from proxy.reading import Reader
     from proxy.session import Session
@@ -44,9 +45,7 @@ class TooManyClients(ProtocolError):
 class Clients:
     """Who is there. ``function`` stands for a FunctionCall, of which nothing is known."""
 
-    def __init__(
-        self, limits: ClientLimits, reader: Reader, clock: Callable[[], float], function: Known
-    ) -> None:
+    def __init__(self, limits: ClientLimits, reader: Reader, clock: Callable[[], float], function: Known) -> None:
         self.limits = limits
         self.reader = reader
         self.clock = clock

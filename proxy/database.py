@@ -8,13 +8,14 @@ every database that anything is kept of.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cache.tags import write_tags
-from proxy.knowledge import PINS, Judgement, Known, Statements, View, blind
+from proxy.knowledge import PINS, Judgement, Known, Statements, View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cache.cache import Cache
     from cache.coherence import Mark
     from pool.pool import Pool
@@ -123,7 +124,7 @@ class Database:
 
     def judge(self, known: Known, view: View | None) -> Judgement:
         """A statement, seen as well as it can be now."""
-        return view.judge(known) if view is not None else blind(known)
+        return view.judge(known) if view is not None else known.blind
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -141,8 +142,8 @@ class Database:
         if mark is not None:
             turn.mark = None
             self.cache.unmark(mark)
-            whole = any(oid is None for _, oid in mark.tags)  # type: ignore[misc]  # tags are opaque to the cache
-            self.stats.invalidation(self.counters, "database" if whole else "write")
+            cause = "database" if write_tags(self.identity, None) <= mark.tags else "write"
+            self.stats.invalidation(self.counters, cause)
 
     def widen(self) -> None:
         """What was judged by an outdated catalog and is still running may write anything."""

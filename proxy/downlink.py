@@ -1,8 +1,8 @@
 """The way down: what a leased server answers, and what follows from it before the client hears of it.
 
-Order matters. What the replies prove is recorded, marks are lifted and answers are kept first; only then do the bytes go
-to the client, so that nobody who has been told of a write can be served what it replaced. When nothing is outstanding and
-no transaction is open, the lease ends.
+Order matters. What the replies prove is recorded, marks are lifted and answers are kept first; only then do the
+bytes go to the client, so that nobody who has been told of a write can be served what it replaced. When nothing is
+outstanding and no transaction is open, the lease ends.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Downlink:
         pipeline = server.pipeline
         if self.server is not server or pipeline.queue or not pipeline.at_rest:
             return
-        if pipeline.status != IDLE_IN_BLOCK or session.turn is not None or session.uplink.left:
+        if pipeline.status != IDLE_IN_BLOCK or session.uplink.open or session.uplink.left:
             return
         if not session.shared or session.ledger.pins:
             if session.draining:
@@ -181,9 +181,7 @@ class Downlink:
             return
         session.database.orphaned(session.ledger.leave(self.all_turns()), server)
         self.turns.clear()
-        if (
-            server.pipeline.mid_message or server.pipeline.errors
-        ):  # half an answer, or the server's own last word
+        if server.pipeline.mid_message or server.pipeline.errors:  # half an answer, or the server's own last word
             session.close()
         else:
             session.refuse("08006", reason)

@@ -1,10 +1,10 @@
 """Between a client's login and its first query: what the server would tell it.
 
-A client that has logged in is told the server's parameters and a cancel key. Which parameters depends on what the client
-asked for in its startup message, and only PostgreSQL knows how it spells them, or whether it refuses them. So the first
-client with a given set of startup parameters takes a server for a moment and sets them there; what the server reports is
-kept with the pool, and later clients with the same set are greeted without a server. Only application_name, which differs
-from client to client and is passed through unchanged, is left out of that.
+A client that has logged in is told the server's parameters and a cancel key. Which parameters depends on what the
+client asked for in its startup message, and only PostgreSQL knows how it spells them, or whether it refuses them.
+So the first client with a given set of startup parameters takes a server for a moment and sets them there; what the
+server reports is kept with the pool, and later clients with the same set are greeted without a server. Only
+application_name, which differs from client to client and is passed through unchanged, is left out of that.
 
 The settings become the session's startup profile: what it begins with, and what RESET leads back to.
 """
@@ -24,7 +24,7 @@ from proxy.session import Session
 if TYPE_CHECKING:
     from pool.errors import PoolError
     from pool.pool import Pool
-    from pool.server import Server
+    from pool.server import Owner, Server
     from protocol.accept import ClientLogin
     from proxy.clients import Clients
     from proxy.database import Database
@@ -52,7 +52,7 @@ def _options(text: str) -> dict[str, str]:
     for word in words:
         if word == "-c":
             assignment = next(words, "")
-        elif word.startswith("-c") or word.startswith("--"):
+        elif word.startswith(("-c", "--")):
             assignment = word[2:]
         else:
             raise RemoteProtocolError(f'startup option "{word}" is not supported', "42601")
@@ -118,6 +118,7 @@ class Greeter(asyncio.Protocol):
         self._pool = pool
         self._clients = clients
         self.answered = False
+        self.owner: Owner = self
         self._server: Server | None = None
         self._session: Session | None = None
         self._waiting = False
@@ -125,9 +126,7 @@ class Greeter(asyncio.Protocol):
         self._over = False
         self.settings = startup_settings(login.parameters)
         application = self.settings.get(APPLICATION, "")
-        self._plain_name = (
-            len(application) <= _MAX_APPLICATION and application.isascii() and application.isprintable()
-        )
+        self._plain_name = len(application) <= _MAX_APPLICATION and application.isascii() and application.isprintable()
         learn = {n: v for n, v in self.settings.items() if not (n == APPLICATION and self._plain_name)}
         self._key = frozenset(learn.items())
 
@@ -190,9 +189,7 @@ class Greeter(asyncio.Protocol):
         if len(greetings) >= _MAX_KEPT:
             greetings.clear()
         told = dict(server.base)
-        told.update(
-            (name, value) for name, value in server.reported.items() if name.lower() in dict(self._key)
-        )
+        told.update((name, value) for name, value in server.reported.items() if name.lower() in dict(self._key))
         greetings[self._key] = (told, profile)
         server.give_back()
         if self._over:

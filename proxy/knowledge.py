@@ -8,7 +8,6 @@ record, nothing to mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from sql.reach import reach
 from sql.template import template
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cache.tags import Tag
     from pool.settings import Profile
     from sql.catalog import Catalog
@@ -38,7 +39,7 @@ _READS = frozenset((Kind.SELECT, Kind.EMPTY, Kind.SHOW, Kind.EXPLAIN, Kind.FETCH
 class Known:
     """A statement shape. Compared by identity."""
 
-    __slots__ = ("digest", "facts", "noisy", "plain_read")
+    __slots__ = ("blind", "digest", "facts", "noisy", "plain_read")
 
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
@@ -51,7 +52,8 @@ class Known:
             or facts.kind in (Kind.UNKNOWN, Kind.DISCARD, Kind.DEALLOCATE, Kind.SAVEPOINT, Kind.ROLLBACK_TO)
             or facts.statements
         )
-        self.plain_read = facts.kind in _READS and not facts.opaque
+        self.plain_read = is_plain_read(facts)
+        self.blind = _blind(facts, noisy=self.noisy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,9 +106,7 @@ class Statements:
 
     def _make(self, text: bytes) -> Known:
         facts = analyse_bytes(text) if text else analyse_bytes(b"\xff")
-        return Known(
-            facts, self._digest(facts.digest or facts.kind.value, facts.normalized or facts.kind.value)
-        )
+        return Known(facts, self._digest(facts.digest or facts.kind.value, facts.normalized or facts.kind.value))
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -185,19 +185,23 @@ class View:
         )
 
 
-def blind(known: Known) -> Judgement:
+def _blind(facts: Facts, *, noisy: bool) -> Judgement:
     """A statement seen without a catalog: nothing may be kept, and what is not plainly a read writes everything."""
-    facts = known.facts
-    reads_only = known.plain_read or facts.begins or facts.ends or facts.kind in (Kind.SET, Kind.RESET)
-    quiet = not known.noisy and known.plain_read and not facts.functions
+    plain_read = is_plain_read(facts)
+    reads_only = plain_read or facts.begins or facts.ends or facts.kind in (Kind.SET, Kind.RESET)
     return Judgement(
-        quiet=quiet,
+        quiet=not noisy and plain_read and not facts.functions,
         bypass="catalog",
         tags=frozenset(),
         writes=frozenset() if reads_only and not facts.functions else None,
         ddl=not reads_only,
         taints=facts.taints,
     )
+
+
+def is_plain_read(facts: Facts) -> bool:
+    """By its kind it only reads; what its functions do is another question."""
+    return facts.kind in _READS and not facts.opaque
 
 
 HARMLESS = frozenset(("application_name", "client_min_messages", "statement_timeout", "lock_timeout"))

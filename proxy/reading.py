@@ -1,7 +1,8 @@
 """Reads: answered from the cache, or collected on their way down to be kept.
 
-Only a session at rest is served: nothing of it is in flight, no transaction is open, no pin holds a server. A simple Query
-with one statement, or one batch ``[Parse] Bind [Describe] Execute Sync`` of one portal without a row limit, may be a hit.
+Only a session at rest is served: nothing of it is in flight, no transaction is open, no pin holds a server. A
+simple Query with one statement, or one batch ``[Parse] Bind [Describe] Execute Sync`` of one portal without a row
+limit, may be a hit.
 
 Looking up and writing happen without a pause in between. The stamp of a fill is captured before the query leaves; what
 comes back is kept only if it is the whole, undisturbed answer of one turn: no error, no notice, no changed setting.
@@ -9,7 +10,6 @@ comes back is kept only if it is the whole, undisturbed answer of one turn: no e
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from sql.words import text_parameter_unsafe
 from stats.records import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cache.cache import Cache
     from protocol.pipeline import Finished
     from proxy.knowledge import Judgement, Known

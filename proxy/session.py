@@ -12,11 +12,9 @@ The two directions brake each other: a client that does not read stops its serve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from pool.errors import PoolError
 from pool.server import IDLE_IN_BLOCK
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
@@ -27,9 +25,12 @@ from proxy.uplink import Terminated, Uplink
 from stats.records import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pool.errors import PoolError
     from pool.pool import Pool
     from pool.prepared import Prepared
-    from pool.server import Server
+    from pool.server import Owner, Server
     from pool.settings import Profile
     from proxy.clients import Clients
     from proxy.database import Database
@@ -75,6 +76,7 @@ class Session(asyncio.Protocol):
         self.ledger = Ledger(database)
         self.uplink = Uplink(self, clients.limits.message)
         self.down = Downlink(self)
+        self.owner: Owner = self.down
         self.turn: Turn | None = None  # the one whose messages are coming in
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
@@ -109,20 +111,17 @@ class Session(asyncio.Protocol):
         self.active_at = now
         try:
             while data:
-                if self.down.server is None:
+                server = self.down.server
+                if server is None:
                     data = self._without_server(data, now)
-                    if self.down.server is None:
+                    server = self._leased()
+                    if server is None:
                         if self.waiting or self._held or self.closing:
                             return
                         continue
-                if self.turn is None:
-                    self.turn = Turn(now)
-                server = cast("Server", self.down.server)
                 up, used, needed = self.uplink.forward(data, server)
                 if up:
                     server.transport.write(up)
-                if self.down.server is None:  # the server connection failed while it was written to
-                    return
                 if used < len(data):
                     self._hold(data[used:], needed)
                 return
@@ -130,6 +129,9 @@ class Session(asyncio.Protocol):
             self.leave()
         except RemoteProtocolError as error:
             self.refuse(error.sqlstate, error.message)
+
+    def _leased(self) -> Server | None:
+        return self.down.server
 
     def _without_server(self, data: bytes, now: float) -> bytes:
         """At rest. Returns what is left; having leased a server, all that has not been answered."""
@@ -196,7 +198,6 @@ class Session(asyncio.Protocol):
 
     def _take(self, server: Server) -> None:
         self.down.server = server
-        server.owner = self.down
         if server.profile is not self.profile:
             ahead = server.switch(self.profile)
             if ahead:
@@ -242,7 +243,7 @@ class Session(asyncio.Protocol):
     # -- Uplink's questions -------------------------------------------------------------------------------------------
 
     def query(self, text: bytes, server: Server) -> Turn:
-        turn = self.turn or Turn(self.clock())
+        turn = self.turn or Turn(self.active_at)
         known = self.database.statements.get(text)
         turn.known = known
         turn.text = text
@@ -250,10 +251,10 @@ class Session(asyncio.Protocol):
         return self._send(turn, server)
 
     def sync(self, server: Server) -> Turn:
-        return self._send(self.turn or Turn(self.clock()), server)
+        return self._send(self.turn or Turn(self.active_at), server)
 
     def function(self, server: Server) -> Turn:
-        turn = self.turn or Turn(self.clock())
+        turn = self.turn or Turn(self.active_at)
         self.ledger.executes(turn, self.clients.function, self.database.judge(self.clients.function, None))
         return self._send(turn, server)
 
@@ -263,7 +264,7 @@ class Session(asyncio.Protocol):
     def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
         turn = self.turn
         if turn is None:
-            turn = self.turn = Turn(self.clock())
+            turn = self.turn = Turn(self.active_at)
         if turn.known is None:
             turn.known = known
             turn.text = text
@@ -394,9 +395,7 @@ class Session(asyncio.Protocol):
         else:
             self.refuse("57P01", "terminating connection due to administrator command")
 
-    def refuse(
-        self, sqlstate: str, message: str, detail: str | None = None, *, counted: bool = False
-    ) -> None:
+    def refuse(self, sqlstate: str, message: str, detail: str | None = None, *, counted: bool = False) -> None:
         """Tell the client why, and close."""
         if not counted:
             self.database.stats.error(sqlstate)

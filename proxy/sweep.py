@@ -1,8 +1,8 @@
 """Limits that only time can break: looked at twice a second, for all sessions and pools.
 
-A query over its time is cancelled, as by the client itself; if that does not end it within ``cancel_timeout``, the client
-and the server connection are closed. A client idle in a transaction, or idle at all, for too long is told so and closed,
-with PostgreSQL's own words and SQLSTATEs for the same limits.
+A query over its time is cancelled, as by the client itself; if that does not end it within ``cancel_timeout``, the
+client and the server connection are closed. A client idle in a transaction, or idle at all, for too long is told so
+and closed, with PostgreSQL's own words and SQLSTATEs for the same limits.
 """
 
 from __future__ import annotations

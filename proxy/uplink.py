@@ -1,8 +1,9 @@
 """The way up: a client's messages become what its leased server is sent.
 
-Most messages go up as they are, in one slice with their neighbours. Rewritten are those that name a prepared statement:
-clients' names become ours (pool/prepared.py), a missing statement is parsed ahead, one that is there already is answered
-by us in its place. The unnamed statement keeps its name, but may have to be parsed again on another server.
+Most messages go up as they are, in one slice with their neighbours. Rewritten are those that name a prepared
+statement: clients' names become ours (pool/prepared.py), a missing statement is parsed ahead, one that is there
+already is answered by us in its place. The unnamed statement keeps its name, but may have to be parsed again on
+another server.
 
 A client's Parse with a name it has in use must fail as PostgreSQL lets it fail. The server is made to say so itself: an
 empty statement of that name is put in its way.
@@ -10,8 +11,8 @@ empty statement of that name is put in its way.
 What the client believes (``statements``) changes when its message is sent and is taken back when the server skips that
 message, because later messages of the same batch rely on it.
 
-Long messages: Query and Parse are needed whole. Bind and CopyData stream: once the names of a Bind are there, the rest is
-passed on as it comes. ``left`` is what is still to come.
+Long messages: Query and Parse are needed whole. Bind and CopyData stream: once the names of a Bind are there, the
+rest is passed on as it comes. ``left`` is what is still to come.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ _KINDS = {
 FAILED = 0x45
 
 
-class Terminated(Exception):  # noqa: N818 - the client said goodbye, which is no error
+class Terminated(Exception):
     """A Terminate has been read."""
 
 
@@ -138,13 +139,14 @@ class _Closed:
 class Uplink:
     """One session's way up. ``conductor`` is the session: it knows turns, effects and limits."""
 
-    __slots__ = ("_conductor", "_max_message", "left", "portals", "statements", "stream_dropped")
+    __slots__ = ("_conductor", "_max_message", "left", "open", "portals", "statements", "stream_dropped")
 
     def __init__(self, conductor: Conductor, max_message: int) -> None:
         self._conductor = conductor
         self._max_message = max_message
         self.statements: dict[bytes, Prepared] = {}  # by the client's names; b"" is the unnamed one
         self.portals: dict[bytes, tuple[Known, Prepared]] = {}
+        self.open = False  # a batch of the extended protocol has begun and its Sync has not come
         self.left = 0  # bytes of a streamed message that are still to come
         self.stream_dropped = False
 
@@ -209,6 +211,7 @@ class Uplink:
 
     def _query(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         text = read_query(data, body, end)
+        self.open = False
         self.statements.pop(b"", None)  # a simple Query drops the unnamed statement
         server.statements.unnamed_lost()
         turn = self._conductor.query(text, server)
@@ -220,12 +223,14 @@ class Uplink:
             raise RemoteProtocolError("invalid Sync message")
         if not server.pipeline.take_sync():
             return b""
+        self.open = False
         server.pipeline.add(SYNC, self._conductor.sync(server))
         return None
 
     def _bind(self, data: bytes, body: int, available: int, end: int, server: Server) -> bytes | None:
         portal, name, rest = read_bind(data, body, end)
         statement = self.statements.get(name)
+        self.open = True
         if statement is None:
             self.portals.pop(portal, None)
             if not name:
@@ -285,12 +290,14 @@ class Uplink:
         server.statements.unnamed_lost()
         return close_message(b"")
 
-    def _execute(self, data: bytes, body: int, end: int, server: Server) -> None:
+    def _execute(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         portal, max_rows = read_execute(data, body, end)
+        self.open = True
         bound = self.portals.get(portal)
         if bound is not None:
             self._conductor.executes(bound[0], bound[1].query, server, partial=max_rows != 0)
         server.pipeline.add(EXECUTE)
+        return None
 
     def _cold(self, tag: int, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         pipeline = server.pipeline
@@ -317,6 +324,7 @@ class Uplink:
     def _parse(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         name, query, types = read_parse(data, body, end)
         pipeline = server.pipeline
+        self.open = True
         statement = server.pool.registry.intern(query, types)
         if name and name in self.statements:
             obstacle = build.parse(name, b"")
@@ -348,6 +356,7 @@ class Uplink:
 
     def _describe(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         kind, name = read_target(data, body, end)
+        self.open = True
         if kind != STATEMENT:
             server.pipeline.add(DESCRIBE_PORTAL)
             return None
@@ -368,6 +377,7 @@ class Uplink:
 
     def _close(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         kind, name = read_target(data, body, end)
+        self.open = True
         pipeline = server.pipeline
         if kind != STATEMENT:
             pipeline.add(CLOSE)
@@ -387,12 +397,13 @@ class Uplink:
         pipeline.add_fake(CLOSE, _CLOSE_COMPLETE, note)
         return b""
 
-    def _malformed(self, tag: int, server: Server) -> None:
+    def _malformed(self, tag: int, server: Server) -> bytes | None:
         """A body that cannot be read: the server says what it thinks of it, and the connection lives on."""
         kind = _KINDS.get(tag)
         if kind is None:
             raise
         server.pipeline.add(kind, self._conductor.query(b"", server) if kind == QUERY else None)
+        return None
 
     def _stream(self, tag: int, data: bytes, position: int, end: int, server: Server) -> bytes | None:
         """The beginning of a message that is not all there: what goes up of it now, or None to wait for the rest."""
