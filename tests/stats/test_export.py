@@ -181,9 +181,7 @@ def test_counters_never_go_back(scrapes: list[list[tuple[str, str, Outcome, floa
         for name, shape, outcome, seconds, sqlstate in batch:
             server = 0.0 if outcome in (Outcome.HIT, Outcome.LOCAL) else seconds
             digest = stats.digest(shape, f"select {shape}")
-            stats.finish(
-                stats.database(name), digest, "ann", shape, seconds / 9, server, seconds, outcome, sqlstate
-            )
+            stats.finish(stats.database(name), digest, "ann", shape, seconds / 9, server, seconds, outcome, sqlstate)
         after = samples(exporter)
         kinds = families(exporter)
         growing = {

@@ -21,9 +21,7 @@ class Ranked:
         db = self.stats.database("shop")
         outcome = Outcome.HIT if seconds < 0.1 else Outcome.MISS
         server = 0.0 if outcome is Outcome.HIT else seconds
-        self.stats.finish(
-            db, self.stats.digest(name, name), "ann", "web", 0.0, server, seconds, outcome, rows=1
-        )
+        self.stats.finish(db, self.stats.digest(name, name), "ann", "web", 0.0, server, seconds, outcome, rows=1)
 
     def scrape(self) -> dict[str, tuple[float, ...]]:
         return {row.digest: row.values for row in self.ranking.series(self.stats)}
@@ -61,6 +59,22 @@ def test_a_place_is_held_and_then_contested_by_recent_cost() -> None:
     ranked.call("c", 2.0)
     ranked.call("a", 1.0)
     assert set(ranked.scrape()) == {"b", "c", OTHER}
+
+
+def test_a_place_got_between_contests_is_held_as_long() -> None:
+    ranked = Ranked()
+    ranked.call("a", 50.0)
+    ranked.scrape()
+    ranked.now = 60.0
+    ranked.call("b", 1.0)
+    assert set(ranked.scrape()) == {"a", "b", OTHER}
+    ranked.call("c", 40.0)
+    ranked.now = 100.0
+    assert set(ranked.scrape()) == {"a", "b", OTHER}
+    ranked.now = 200.0
+    ranked.call("c", 40.0)
+    ranked.call("a", 50.0)
+    assert set(ranked.scrape()) == {"a", "c", OTHER}
 
 
 def test_an_evicted_digest_gives_its_place_away() -> None:

@@ -33,9 +33,7 @@ class Slow:
         app: str = "app",
     ) -> None:
         db = self.stats.database("shop")
-        self.stats.finish(
-            db, digest, "ann", app, 0.05, 0.15, total, Outcome.MISS, "57014", statement, b"\x00p\xff", 3
-        )
+        self.stats.finish(db, digest, "ann", app, 0.05, 0.15, total, Outcome.MISS, "57014", statement, b"\x00p\xff", 3)
 
 
 def test_a_record_says_everything_and_nothing_secret() -> None:
@@ -122,6 +120,10 @@ def test_a_digest_has_an_allowance_and_tells_what_it_left_out() -> None:
     assert [line.suppressed for line in slow.lines] == [0, 0, 0, 3]
     assert slow.stats.slowlog.suppressed == 4
     assert loud.slow == 7
+    slow.now += 1000.0
+    for _ in range(5):
+        slow.turn(loud)
+    assert [line.suppressed for line in slow.lines[4:]] == [1, 0], "a long rest gives no more than a burst"
 
 
 def test_all_digests_together_have_an_allowance() -> None:

@@ -94,6 +94,11 @@ def test_names_from_outside_are_bounded(stats: Stats) -> None:
     assert stats.database("one more") is stats.database(OTHER)
     for number in range(2 * MAX_SQLSTATES):
         stats.error(f"{number:05}")
-    stats.error("é\n")
     assert len(stats.errors) == MAX_SQLSTATES + 1
-    assert stats.errors[OTHER] == MAX_SQLSTATES + 1
+    assert stats.errors[OTHER] == MAX_SQLSTATES
+
+
+def test_what_is_no_sqlstate_is_other(stats: Stats) -> None:
+    for wrong in ("", "2350", "235050", "2350\n", "é0000"):
+        stats.error(wrong)
+    assert stats.errors == {OTHER: 5}
