@@ -87,9 +87,9 @@ class DatabaseStats:
             self._other = self._other or ApplicationStats(OTHER)
             made = self._other
         else:
-            made = next(
-                (app for app in self.applications.values() if app.name == label), None
-            ) or ApplicationStats(label)
+            made = next((app for app in self.applications.values() if app.name == label), None) or ApplicationStats(
+                label
+            )
         self.applications[name] = made
         return made
 

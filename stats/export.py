@@ -170,16 +170,10 @@ def _applications(databases: list[DatabaseStats]) -> Iterator[Metric]:
 
 
 def _events(stats: Stats) -> Iterator[Metric]:
-    yield _counter(
-        "pins", "Sessions that got a reason to keep their server.", ("reason",), _named(stats.pins)
-    )
-    yield _counter(
-        "errors", "Errors that clients were told, by SQLSTATE.", ("sqlstate",), _named(stats.errors)
-    )
+    yield _counter("pins", "Sessions that got a reason to keep their server.", ("reason",), _named(stats.pins))
+    yield _counter("errors", "Errors that clients were told, by SQLSTATE.", ("sqlstate",), _named(stats.errors))
     suppressed = stats.slowlog.suppressed
-    yield _counter(
-        "slow_queries_suppressed", "Slow turns that the slow log left out.", (), [((), suppressed)]
-    )
+    yield _counter("slow_queries_suppressed", "Slow turns that the slow log left out.", (), [((), suppressed)])
     family = HistogramMetricFamily(
         PREFIX + "event_loop_lag_seconds", "How late the event loop ran what was due, in seconds.", labels=()
     )
@@ -189,9 +183,7 @@ def _events(stats: Stats) -> Iterator[Metric]:
 
 def _digests(stats: Stats, ranking: Ranking) -> Iterator[Metric]:
     yield _gauge("digests", "Statement shapes in memory.", (), [((), len(stats.digests))])
-    yield _counter(
-        "digest_evictions", "Statement shapes evicted from memory.", (), [((), stats.digests.evictions)]
-    )
+    yield _counter("digest_evictions", "Statement shapes evicted from memory.", (), [((), stats.digests.evictions)])
     series = ranking.series(stats)
     for position, measure in enumerate(MEASURES):
         yield _counter(
@@ -213,9 +205,7 @@ def _peers(gauges: Gauges) -> Iterator[Metric]:
     yield _gauge("servers", "Server connections by state.", state, gauges.servers.items())
     yield _gauge("clients", "Client sessions by state.", state, gauges.clients.items())
     yield _gauge("pool_waiting", "Clients waiting for a server.", pool, gauges.waiting.items())
-    yield _gauge(
-        "pool_oldest_wait_seconds", "How long the first of them waits.", pool, gauges.oldest_wait.items()
-    )
+    yield _gauge("pool_oldest_wait_seconds", "How long the first of them waits.", pool, gauges.oldest_wait.items())
     yield _gauge("pool_size_limit", "Most server connections of a pool.", pool, gauges.pool_limit.items())
     yield _gauge(
         "server_up",
@@ -235,9 +225,7 @@ def _peers(gauges: Gauges) -> Iterator[Metric]:
         ("reason",),
         _named(gauges.login_failures),
     )
-    yield _gauge(
-        "prepared_statements", "Prepared statements known.", ("database",), _named(gauges.prepared_entries)
-    )
+    yield _gauge("prepared_statements", "Prepared statements known.", ("database",), _named(gauges.prepared_entries))
     yield _counter(
         "prepared_parses",
         "Parse messages: sent by clients, sent to servers.",
@@ -249,13 +237,9 @@ def _peers(gauges: Gauges) -> Iterator[Metric]:
 def _process(gauges: Gauges) -> Iterator[Metric]:
     yield _counter("config_reloads", "Configuration reloads by result.", ("result",), _named(gauges.reloads))
     if gauges.build:
-        yield _gauge(
-            "build_info", "The build that runs.", tuple(gauges.build), [(tuple(gauges.build.values()), 1)]
-        )
+        yield _gauge("build_info", "The build that runs.", tuple(gauges.build), [(tuple(gauges.build.values()), 1)])
     if gauges.started is not None:
-        yield _gauge(
-            "start_time_seconds", "When the process started, in Unix seconds.", (), [((), gauges.started)]
-        )
+        yield _gauge("start_time_seconds", "When the process started, in Unix seconds.", (), [((), gauges.started)])
 
 
 def _named(counts: Mapping[str, float]) -> Iterator[Row]:

@@ -80,9 +80,7 @@ class Ranking:
 
     __slots__ = ("_clock", "_contest", "_hold", "_other", "_places", "_retired", "_size")
 
-    def __init__(
-        self, size: int = 50, hold: float = 3600.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, size: int = 50, hold: float = 3600.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = size
         self._hold = hold
         self._clock = clock

@@ -83,8 +83,8 @@ class SlowLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowTurn:
-    """A slow turn as `Stats.finish` hands it over; durations in seconds, nothing redacted yet."""
+class TurnSeen:
+    """A turn as `Stats.finish` hands it over; durations in seconds, nothing redacted yet."""
 
     database: str
     digest: DigestStats
@@ -147,7 +147,7 @@ class SlowLog:
         """Return what the ring holds, newest first."""
         return list(reversed(self._ring))
 
-    def note(self, turn: SlowTurn) -> None:
+    def note(self, turn: TurnSeen) -> None:
         """Record a slow turn, unless its allowance is used up."""
         own = self._allowance(turn.digest)
         now = self._clock()
@@ -166,7 +166,7 @@ class SlowLog:
             digest.allowance = Allowance(self._limits.digest_rate, self._limits.digest_burst, self._clock())
         return digest.allowance
 
-    def _record(self, turn: SlowTurn, suppressed: int) -> SlowRecord:
+    def _record(self, turn: TurnSeen, suppressed: int) -> SlowRecord:
         statement = parameters = None
         if self.log_parameters:
             secret = turn.statement is not None and _SECRET in turn.statement.lower()

@@ -222,8 +222,7 @@ def _database(db: DatabaseStats) -> DatabaseRow:
         bypasses=dict(db.bypasses),
         invalidations=dict(db.invalidations),
         applications=tuple(
-            ApplicationRow(app.name, app.calls, app.errors, app.server, app.total)
-            for app in db.by_application()
+            ApplicationRow(app.name, app.calls, app.errors, app.server, app.total) for app in db.by_application()
         ),
     )
 

@@ -17,10 +17,12 @@ from stats.counters import OTHER, DatabaseStats
 from stats.digests import Digests, DigestStats
 from stats.histogram import BOUNDS, Histogram
 from stats.records import Outcome
-from stats.slowlog import SlowLimits, SlowLog, SlowRecord, SlowTurn, escaped_bytes
+from stats.slowlog import SlowLimits, SlowLog, SlowRecord, TurnSeen, escaped_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from stats.counters import ApplicationStats
 
 MAX_DATABASES: Final = 200
 """Databases counted apart; with a "*" in the configuration clients choose the names."""
@@ -118,15 +120,11 @@ class Stats:
         seen = db.total
         seen.counts[slot] += 1
         seen.sum += total
-        app = db.applications.get(application)
-        if app is None:
-            app = db.application(application)
+        app = db.applications.get(application) or db.application(application)
         app.calls += 1
         app.total += total
-        if digest is None:
-            digest = self._unnamed
-        elif not digest.live:
-            digest = self.digests.get(digest.fingerprint, digest.text)
+        if digest is None or not digest.live:
+            digest = self._counting(digest)
         digest.calls += 1
         digest.rows += rows
         digest.total += total
@@ -149,18 +147,26 @@ class Stats:
             seen.counts[bisect_left(BOUNDS, queue)] += 1
             seen.sum += queue
             digest.queue += queue
-        if sqlstate is not None:
+        if sqlstate is not None or total >= self._slow:
+            named = (db.name, digest, user, application)
+            turn = TurnSeen(*named, queue, server, total, outcome, sqlstate, rows, statement, parameters)
+            self._remarkable(db, app, turn)
+
+    def _counting(self, digest: DigestStats | None) -> DigestStats:
+        """Return the counters that stand for none, or for evicted ones."""
+        return self._unnamed if digest is None else self.digests.get(digest.fingerprint, digest.text)
+
+    def _remarkable(self, db: DatabaseStats, app: ApplicationStats, turn: TurnSeen) -> None:
+        """Count a turn that failed or was slow, besides what all turns count."""
+        if turn.sqlstate is not None:
             db.errors += 1
             app.errors += 1
-            digest.errors += 1
-            self.error(sqlstate)
-        if total >= self._slow:
+            turn.digest.errors += 1
+            self.error(turn.sqlstate)
+        if turn.total >= self._slow:
             db.slow += 1
-            digest.slow += 1
-            named = (db.name, digest, user, application)
-            self.slowlog.note(
-                SlowTurn(*named, queue, server, total, outcome, sqlstate, rows, statement, parameters)
-            )
+            turn.digest.slow += 1
+            self.slowlog.note(turn)
 
     def bypass(self, db: DatabaseStats, reason: str) -> None:
         """Count why a turn was not a question to the cache; besides `finish`. Reasons are a fixed few."""
@@ -176,9 +182,7 @@ class Stats:
 
     def error(self, sqlstate: str) -> None:
         """Count an error outside of turns (logging in, a lost connection); any text is safe to hand in."""
-        if sqlstate not in self.errors and (
-            len(self.errors) >= MAX_SQLSTATES or _SQLSTATE.fullmatch(sqlstate) is None
-        ):
+        if sqlstate not in self.errors and (len(self.errors) >= MAX_SQLSTATES or _SQLSTATE.fullmatch(sqlstate) is None):
             sqlstate = OTHER
         self.errors[sqlstate] = self.errors.get(sqlstate, 0) + 1
 
