@@ -71,9 +71,7 @@ def analyse(text: str) -> Facts:
         found = hint(text)
         if found is not None and not found.cache and facts.bypass is None:
             facts = replace(facts, bypass=Bypass.HINT)
-        return replace(
-            facts, digest=digest(text), normalized=normalized(text), hint=found, backslash=backslash
-        )
+        return replace(facts, digest=digest(text), normalized=normalized(text), hint=found, backslash=backslash)
     except (PgQueryError, DecodeError, UnicodeEncodeError, RecursionError, ValueError):
         return _unknown(backslash)
 

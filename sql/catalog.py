@@ -146,13 +146,14 @@ class _Loader:
         )
 
     def _find_quiet(self) -> frozenset[int]:
-        """Functions that operators, casts, views, ... run without naming them must be quiet as well."""
+        """What operators, casts, views, ... run without a name; defaults and checks wait for a write."""
         unnamed = {row["function"] for row in self._operators.values()} - {0}
         unnamed |= {row["function"] for row in self._rows["casts"]} - {0}
-        for found in self._depends.values():
+        named = [found for (when, _), found in self._depends.items() if when != "write"]
+        for found in named:
             unnamed |= {oid for kind, oid in found if kind == "pg_proc"}
         own = {f.oid for f in self._functions} | {0}
-        if any(kind == "runs_sql" for found in self._depends.values() for kind, _ in found):
+        if any(kind == "runs_sql" for found in named for kind, _ in found):
             unnamed.add(0)  # no function at all, so never quiet
         volatile = (name for name, builtin in self._builtins.items() if "v" in builtin.volatility)
         return quiet_functions(self._functions, volatile, unnamed & own)
@@ -177,8 +178,7 @@ class _Loader:
             row["relation"]
             for row in self._rows["triggers"]
             if not (
-                row["builtin"]
-                and (row["function"].startswith("RI_FKey_") or row["function"] in _HARMLESS_TRIGGERS)
+                row["builtin"] and (row["function"].startswith("RI_FKey_") or row["function"] in _HARMLESS_TRIGGERS)
             )
         )
 
@@ -234,9 +234,7 @@ class _Loader:
 
 
 def _type(row: Mapping[str, Any]) -> Type:
-    return Type(
-        row["oid"], row["schema"], row["name"], row["kind"], row["element"], row["base"], row["relation"]
-    )
+    return Type(row["oid"], row["schema"], row["name"], row["kind"], row["element"], row["base"], row["relation"])
 
 
 def _function(row: Mapping[str, Any]) -> Function:

@@ -23,8 +23,7 @@ from typing import Final
 RUNS_SQL: Final = "_to_xml|ts_stat|ts_rewrite|set_config|advisory"
 
 QUERIES: Final[dict[str, str]] = {
-    "database": "SELECT oid, datname AS name FROM pg_catalog.pg_database"
-    " WHERE datname = pg_catalog.current_database()",
+    "database": "SELECT oid, datname AS name FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
     "relations": """
 SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        c.relpersistence::text AS persistence, c.relhasrules AS rules, c.relrowsecurity AS row_security
@@ -62,8 +61,7 @@ SELECT p.oid, p.proname AS name, p.provolatile::text AS volatility, p.prokind::t
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
   LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
  WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace""",
-    "operators": "SELECT oid, oprname AS name, oprcode::oid AS function FROM pg_catalog.pg_operator"
-    " WHERE oid >= 16384",
+    "operators": "SELECT oid, oprname AS name, oprcode::oid AS function FROM pg_catalog.pg_operator WHERE oid >= 16384",
     "casts": """
 SELECT castsource AS source, casttarget AS target, castfunc AS function, castmethod::text AS method
   FROM pg_catalog.pg_cast WHERE oid >= 16384""",
@@ -159,9 +157,7 @@ _PARTS: Final = (
     _versions("pg_auth_members", "true", "x.roleid::bigint * 4294967291 + x.member::bigint"),
     _versions("pg_db_role_setting", "true", "x.setdatabase::bigint * 4294967291 + x.setrole::bigint"),
     _versions("pg_database", "x.datname = pg_catalog.current_database()"),
-    _columns(
-        "pg_catalog.pg_roles r", "r.oid, r.rolname, r.rolsuper, r.rolinherit, r.rolbypassrls, r.rolcanlogin"
-    ),
+    _columns("pg_catalog.pg_roles r", "r.oid, r.rolname, r.rolsuper, r.rolinherit, r.rolbypassrls, r.rolcanlogin"),
 )
 
 # One row, one text.

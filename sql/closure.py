@@ -3,7 +3,7 @@ along.
 
 Theory: a worklist of (table, event). A table stands for its whole family (all descendants and all ancestors),
 since rows are routed down, and a foreign key to a root is also kept for its partitions. An update of a
-partitioned table may move rows, which counts as delete and insert. From a table, a delete or an update goes
+partitioned table may move rows, which is a delete elsewhere. From a table, a delete or an update goes
 on to every table whose foreign key acts on it. Every table that is reached must be proved: an ordinary table
 without user triggers, rules or noise; one that is not makes the answer None, the whole database.
 """
@@ -39,6 +39,7 @@ def family(catalog: Catalog, oid: int) -> frozenset[int]:
 def written(catalog: Catalog, targets: Iterable[tuple[int, Event]]) -> frozenset[int] | None:
     """Every table that these writes may write, or None when that cannot be proved."""
     seen: set[tuple[int, Event]] = set()
+    found: set[int] = set()
     todo = list(targets)
     while todo:
         item = todo.pop()
@@ -49,11 +50,12 @@ def written(catalog: Catalog, targets: Iterable[tuple[int, Event]]) -> frozenset
         members = family(catalog, oid)
         if not all(is_provable(catalog, catalog.by_oid.get(member)) for member in members):
             return None
-        todo.extend((member, event) for member in members)
+        found |= members
         if event is Event.UPDATE and len(members) > 1:
-            todo.extend(((oid, Event.DELETE), (oid, Event.INSERT)))
-        todo.extend(_dragged(catalog, oid, event))
-    return frozenset(oid for oid, _ in seen)
+            todo.append((oid, Event.DELETE))
+        for member in members:
+            todo.extend(_dragged(catalog, member, event))
+    return frozenset(found)
 
 
 def is_provable(catalog: Catalog, relation: Relation | None) -> bool:

@@ -301,9 +301,7 @@ class _Judge:
         if name in builtin.SAFE_TYPES:
             return None
         if name in builtin.DATE_TYPES or name in builtin.DATE_RANGES:
-            dated = (
-                cast.source is Source.COLUMN and name in builtin.DATE_TYPES and self._is_dated(cast.column)
-            )
+            dated = cast.source is Source.COLUMN and name in builtin.DATE_TYPES and self._is_dated(cast.column)
             return None if given or dated else Bypass.VOLATILE_CAST
         return Bypass.VOLATILE_CAST if self._catalog.types.is_builtin(name) else Bypass.UNKNOWN_TYPE
 

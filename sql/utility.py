@@ -203,15 +203,11 @@ def _declare(tree: Any) -> Facts:
 
 
 def _close(tree: Any) -> Facts:
-    return _plain(
-        Kind.CLOSE, name=tree.portalname or None, unpins=() if tree.portalname else (Pin.HOLD_CURSOR,)
-    )
+    return _plain(Kind.CLOSE, name=tree.portalname or None, unpins=() if tree.portalname else (Pin.HOLD_CURSOR,))
 
 
 def _unlisten(tree: Any) -> Facts:
-    return _plain(
-        Kind.UNLISTEN, name=tree.conditionname or None, unpins=() if tree.conditionname else (Pin.LISTEN,)
-    )
+    return _plain(Kind.UNLISTEN, name=tree.conditionname or None, unpins=() if tree.conditionname else (Pin.LISTEN,))
 
 
 def _truncate(tree: Any) -> Facts:
@@ -235,9 +231,7 @@ def _ddl(tree: Any) -> Facts:
     """A temporary relation pins its session and changes nothing for others; only its query runs now."""
     if _has(tree, "into"):
         return _created(collect(tree.query), tree.into.rel, tree.query.WhichOneof("node") == "execute_stmt")
-    if any(
-        _is_temporary(getattr(tree, part)) for part in ("relation", "view", "sequence") if _has(tree, part)
-    ):
+    if any(_is_temporary(getattr(tree, part)) for part in ("relation", "view", "sequence") if _has(tree, part)):
         return _plain(Kind.DDL, pins=(Pin.TEMP_TABLE,))
     return _with_names(Kind.DDL, tree, opaque=True, can_commit=True)
 
