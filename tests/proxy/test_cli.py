@@ -109,7 +109,12 @@ def test_an_operators_mistake_is_one_line_and_status_2(
 
 def test_the_demo_is_asked_for_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(import_module("proxy.demo.main"), "run", lambda *given: asked.append(given) or 7)
+
+    def shown(*given: object) -> int:
+        asked.append(given)
+        return 7
+
+    monkeypatch.setattr(import_module("proxy.demo.main"), "run", shown)
     assert status_of(["demo", "--seconds", "2.5", "--no-view"]) == 7
     assert status_of(["demo"]) == 7
     assert asked == [(2.5, False), (None, True)]

@@ -108,6 +108,7 @@ def test_what_cannot_be_read_says_why(text: str, why: str) -> None:
     "text",
     [
         "postgresql://u:s3cr/et@h/d",
+        "postgresql://u:12/s3cr@h/d",
         "postgresql://u:s3cr#et@h/d",
         "postgresql://u:s3cr?et@h/d",
         "postgresql://u:s3cr%et@h/d",
