@@ -129,12 +129,15 @@ class Database:
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def mark(self, turn: Turn, writes: set[int] | None) -> None:
-        """Doubt what the turn may commit. ``writes`` None = the whole database."""
+        """Doubt what the turn may commit, instead of what it was marked with. ``writes`` None = the whole database."""
+        old = turn.mark
         if self.identity is not None:
             tags = write_tags(self.identity, writes)
         else:
             tags = frozenset((identity, None) for identity in self._identities.known)
         turn.mark = self.cache.mark(tags, self)
+        if old is not None:
+            self.cache.unmark(old)
 
     def unmark(self, turn: Turn) -> None:
         """The outcome is known."""
@@ -151,9 +154,7 @@ class Database:
             if turn.effects is not None:
                 turn.effects.writes = None
             if turn.mark is not None:
-                old = turn.mark
                 self.mark(turn, None)
-                self.cache.unmark(old)
 
     def suspect(self, cause: str) -> None:
         """Definitions may have changed: no hits, and all writes touch everything, until the catalog is proved."""

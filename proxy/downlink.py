@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pool.server import IDLE_IN_BLOCK
 from pool.settings import NEVER_SET
 from protocol import build
+from protocol.hot import error_fields
 from protocol.pipeline import SYNC
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class Downlink:
         turns = self.turns
         if pipeline.parameters:
             self._reported(server, pipeline)
+        if pipeline.swallowed_errors:
+            self._misfit(server, pipeline)
+            return
         if turns and turns[0].fill is not None:
             session.reader.collect(turns[0], out)
         if pipeline.finished:
@@ -137,6 +141,9 @@ class Downlink:
         pipeline = server.pipeline
         if self.server is not server or pipeline.queue or not pipeline.at_rest:
             return
+        if session.closing:  # it has said goodbye, and everything before that has been carried out
+            session.close()
+            return
         if pipeline.status != IDLE_IN_BLOCK or session.uplink.open or session.uplink.left:
             return
         if not session.shared or session.ledger.pins:
@@ -152,6 +159,13 @@ class Downlink:
         server.give_back()
         if session.draining:
             session.dismiss()
+
+    def _misfit(self, server: Server, pipeline: Pipeline) -> None:
+        """The server would not take the session's settings: nothing may run under others."""
+        body = pipeline.swallowed_errors[0]
+        fields = error_fields(body, 0, len(body))
+        server.broken = True
+        self._session.refuse(fields.get("C", "XX000"), fields.get("M", "the session's settings were refused"))
 
     def _reported(self, server: Server, pipeline: Pipeline) -> None:
         """The client was told that a setting has another value: from now on it goes with the session."""

@@ -66,6 +66,7 @@ class Ledger:
             effects.writes |= judgement.writes
         effects.ddl = effects.ddl or judgement.ddl
         effects.taints = effects.taints or judgement.taints
+        effects.commits = effects.commits or known.facts.can_commit
         self._collect(effects, known.facts)
 
     def _collect(self, effects: Effects, facts: Facts) -> None:
@@ -87,7 +88,7 @@ class Ledger:
 
     def before_send(self, turn: Turn, in_flight: Iterable[Turn], *, may_commit: bool) -> None:
         """The turn's last message is about to leave: mark what it may commit."""
-        if not may_commit or turn.mark is not None:
+        if not may_commit:
             return
         writes: set[int] | None = set()
         for part in (self._carried, *(t.effects.writes for t in (turn, *in_flight) if t.effects is not None)):

@@ -271,8 +271,11 @@ class Session(asyncio.Protocol):
         if partial:
             turn.fill = None
         self._judge(turn, known)
-        if known.facts.can_commit and turn.effects is not None:
+        if known.facts.can_commit:
             self.ledger.before_send(turn, self.down.turns, may_commit=True)
+
+    def executes_unknown(self, server: Server) -> None:
+        self.executes(self.clients.function, b"", server, partial=True)
 
     def answer(self, data: bytes) -> None:
         if data:
@@ -294,7 +297,7 @@ class Session(asyncio.Protocol):
         if turn.effects is not None or self.ledger.in_block:
             pipeline = server.pipeline
             settled = not self.down.turns and pipeline.status != IDLE_IN_BLOCK
-            commits = turn.known is not None and turn.known.facts.can_commit
+            commits = turn.effects is not None and turn.effects.commits
             self.ledger.before_send(turn, self.down.turns, may_commit=commits or not settled)
         turn.sent = self.clock() if turn.queued else turn.started
         self.down.turns.append(turn)
@@ -349,7 +352,6 @@ class Session(asyncio.Protocol):
     def leave(self) -> None:
         """The client has said goodbye: what it has sent before is still carried out."""
         if self.down.server is not None and self.down.turns:
-            self.draining = True
             self.closing = True
             self._pause_client()
             return

@@ -296,6 +296,8 @@ class Uplink:
         bound = self.portals.get(portal)
         if bound is not None:
             self._conductor.executes(bound[0], bound[1].query, server, partial=max_rows != 0)
+        elif not server.pipeline.skipping:
+            self._conductor.executes_unknown(server)
         server.pipeline.add(EXECUTE)
         return None
 

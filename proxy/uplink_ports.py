@@ -29,5 +29,8 @@ class Conductor(Protocol):
     def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
         """A portal is about to be executed, or only some rows of it."""
 
+    def executes_unknown(self, server: Server) -> None:
+        """A portal that no Bind of this session made is about to be executed: a cursor of SQL, or a mistake."""
+
     def answer(self, data: bytes) -> None:
         """Write to the client now."""
