@@ -108,7 +108,7 @@ def _prepare(stack: contextlib.ExitStack, progress: Progress) -> tuple[Postgres,
 
 def what_next(forebay: Forebay, database: Postgres) -> list[tuple[str, str]]:
     """What a visitor may type while the demo runs: (what for, the line)."""
-    psql = shutil.which("psql") or str(database.bin / "psql")
+    psql = "psql" if shutil.which("psql") else str(database.bin / "psql")
     return [
         ("try it", f"{psql} '{forebay.dsn}'"),
         ("console", f"{psql} '{forebay.url('forebay')}' -c 'SHOW POOLS'"),

@@ -46,8 +46,7 @@ class Buckets:
                 if math.isinf(bound):
                     return lower
                 return lower + (bound - lower) * (wanted - below) / (count - below)
-            if not math.isinf(bound):
-                lower, below = bound, count
+            lower, below = bound, count
         return None
 
 
@@ -100,9 +99,7 @@ def read_metrics(text: str, status: Mapping[str, Any], database: str) -> Reading
         for sample in family.samples
         if sample.labels.get("database", database) == database
     ]
-    hits = [
-        sample for sample in samples if "hit" in (sample.labels.get("cache"), sample.labels.get("result"))
-    ]
+    hits = [sample for sample in samples if "hit" in (sample.labels.get("cache"), sample.labels.get("result"))]
     duration = _buckets(samples, "forebay_cache_hit_duration_seconds")
     return Reading(
         reached=True,

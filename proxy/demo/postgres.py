@@ -75,9 +75,7 @@ def unprivileged() -> Account | None:
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
             return children.Account(entry.pw_uid, entry.pw_gid)
-    raise PostgresError(
-        f"PostgreSQL does not run as root, and none of {', '.join(_UNPRIVILEGED)} is a user here"
-    )
+    raise PostgresError(f"PostgreSQL does not run as root, and none of {', '.join(_UNPRIVILEGED)} is a user here")
 
 
 def _open_to_all(path: Path) -> bool:
@@ -102,9 +100,7 @@ def workspace(account: Account | None) -> Iterator[Path]:
     reachable = [place for place in places if account is None or (place.is_dir() and _open_to_all(place))]
     if not reachable:
         raise PostgresError(f"no temporary directory that another user may enter (tried {places[0]})")
-    with tempfile.TemporaryDirectory(
-        prefix="forebay-demo-", dir=reachable[0], ignore_cleanup_errors=True
-    ) as name:
+    with tempfile.TemporaryDirectory(prefix="forebay-demo-", dir=reachable[0], ignore_cleanup_errors=True) as name:
         if account is not None:
             Path(name).chmod(0o711)
         yield Path(name)
@@ -208,9 +204,7 @@ class Postgres:
 
     def _spawn(self, argv: list[str], log: Path) -> subprocess.Popen[bytes]:
         env = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self.home)}
-        return children.spawn(
-            argv, env=env, cwd=self.home, log=log, account=self.account, on_our_death=signal.SIGINT
-        )
+        return children.spawn(argv, env=env, cwd=self.home, log=log, account=self.account, on_our_death=signal.SIGINT)
 
     def _give(self, *paths: Path) -> None:
         if self.account is not None:

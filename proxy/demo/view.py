@@ -28,6 +28,8 @@ _WINDOW: Final = 5  # ticks that "now" covers
 _HISTORY: Final = 40  # ticks in the curve of the throughput
 _DIGESTS: Final = 6
 _REASONS: Final = 3
+_STATES: Final = 2
+_TILE: Final = 9  # lines of each of the three tiles, with their borders
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _ASCII_BARS: Final = "_.-=+*%#"
 
@@ -76,9 +78,7 @@ class Page:
         grid = Table.grid(expand=True, padding=(0, 1))
         grid.add_column()
         grid.add_column(justify="right")
-        title = Text.assemble(
-            ("Forebay demo", "bold cyan"), f"  {_clock(last.at)}  {self._tally.queries:,} queries"
-        )
+        title = Text.assemble(("Forebay demo", "bold cyan"), f"  {_clock(last.at)}  {self._tally.queries:,} queries")
         if self._tally.errors or self._tally.stale:
             title.append(f"  {self._tally.errors} errors, {self._tally.stale} stale", style="bold red")
         curve = _curve(self._rates, _ASCII_BARS if ascii_only else _BARS)
@@ -98,7 +98,7 @@ class Page:
             ("from the cache", self._now.hit.since(earlier.hit)),
         ):
             table.add_row(name, _ms(buckets.quantile(0.5)), _ms(buckets.quantile(0.95)))
-        return Panel(table, title="latency", box=box.ROUNDED)
+        return Panel(table, title="latency", box=box.ROUNDED, height=_TILE)
 
     def _cache(self) -> RenderableType:
         table = _table(("", "left"), ("", "right"), headers=False)
@@ -109,7 +109,7 @@ class Page:
         for reason, count in reasons[:_REASONS]:
             if count:
                 table.add_row(Text(f"  {reason}", style="dim"), Text(f"{count:,.0f}", style="dim"))
-        return Panel(table, title="cache", box=box.ROUNDED)
+        return Panel(table, title="cache", box=box.ROUNDED, height=_TILE)
 
     def _pool(self) -> RenderableType:
         table = _table(("", "left"), ("", "right"), headers=False)
@@ -118,12 +118,11 @@ class Page:
             for state, count in _busy(states):
                 table.add_row(Text(f"  {state}", style="dim"), Text(f"{count:,.0f}", style="dim"))
         table.add_row("orders placed", f"{self._tally.orders:,}")
-        return Panel(table, title="pool", box=box.ROUNDED)
+        return Panel(table, title="pool", box=box.ROUNDED, height=_TILE)
 
     def _slowest(self) -> RenderableType:
-        table = _table(
-            ("mean ms", "right"), ("calls", "right"), ("hits", "right"), ("slowest statements", "left")
-        )
+        table = _table(("mean ms", "right"), ("calls", "right"), ("hits", "right"))
+        table.add_column("slowest statements", ratio=1, no_wrap=True, overflow="crop")
         for digest in slowest(self._now.digests, _DIGESTS):
             table.add_row(
                 _ms(digest.mean),
@@ -148,12 +147,14 @@ def slowest(digests: Sequence[Digest], count: int) -> list[Digest]:
 def _table(*columns: tuple[str, str], headers: bool = True) -> Table:
     table = Table(box=None, expand=True, show_header=headers, padding=(0, 1, 0, 0), header_style="dim")
     for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True, overflow="crop")
+        right = side == "right"
+        table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="crop", min_width=len(name))
     return table
 
 
 def _busy(states: Mapping[str, float]) -> list[tuple[str, float]]:
-    return sorted((state, count) for state, count in states.items() if count)
+    """The states that most are in."""
+    return sorted(((state, count) for state, count in states.items() if count), key=lambda each: -each[1])[:_STATES]
 
 
 def _curve(rates: Sequence[float], bars: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,12 @@ def test_a_cluster_runs_needs_a_password_and_restarts(created: Postgres) -> None
 def test_a_crash_leaves_a_cluster_that_starts_again(created: Postgres) -> None:
     """The file of the dead server does not pass for the new one's."""
     created.start()
+    assert created.pid is not None
+    orphans = psutil.Process(created.pid).children()
+    os.kill(created.pid, signal.SIGKILL)
     created.kill()
+    assert psutil.wait_procs(orphans, timeout=20)[1] == []
+    assert (created.data / "postmaster.pid").exists()
     created.start()
     assert asyncio.run(_ask(created, created.password, "SELECT 1")) == 1
 

@@ -97,9 +97,7 @@ async def test_deleting_takes_along_what_belongs_to_it(undone: Any) -> None:
     """An order its items, a user the profile, a product its stock."""
     await undone.execute("DELETE FROM orders WHERE id = 5")
     assert await undone.fetchval("SELECT count(*) FROM order_items WHERE order_id = 5") == 0
-    user = await undone.fetchval(
-        "INSERT INTO users (email, full_name) VALUES ('new@example.org', 'New') RETURNING id"
-    )
+    user = await undone.fetchval("INSERT INTO users (email, full_name) VALUES ('new@example.org', 'New') RETURNING id")
     await undone.execute("INSERT INTO user_profiles (user_id, display_name) VALUES ($1, 'n')", user)
     await undone.execute("DELETE FROM users WHERE id = $1", user)
     assert await undone.fetchval("SELECT count(*) FROM user_profiles WHERE user_id = $1", user) == 0
