@@ -107,7 +107,7 @@ class Edge:
 
     def take(self, sock: socket.socket) -> None:
         """Let in the client of an accepted socket, which is the edge's from now on."""
-        if len(self._pending) >= self.settings.pending:
+        if self._pending and len(self._pending) >= self.settings.pending:
             oldest = next(iter(self._pending))
             del self._pending[oldest]
             oldest.cancel()

@@ -50,8 +50,11 @@ def test_ours_against_ours(endpoint: bytes | None) -> None:
 
 def test_a_wrong_password_is_no_protocol_error() -> None:
     client = ClientExchange("cn", endpoint=None, unoffered=False)
+    server = ServerExchange(verifier(), "sn", plus=False, endpoint=None)
+    challenge = client.challenge(server.first(client.first()))
+    proof = client.final(scram.derive("guess", challenge.salt, challenge.iterations))
     with pytest.raises(WrongPassword):
-        run(client, ServerExchange(verifier(), "sn", plus=False, endpoint=None), "guess")
+        server.final(proof)
 
 
 @pytest.mark.parametrize("plus", [False, True])

@@ -401,6 +401,8 @@ async def test_those_who_never_finish_keep_nobody_out() -> None:
         idle = [await home.connect() for _ in range(20)]
         assert await home.select() == "forebay"
         assert home.edge.pending <= 5
+        for reader, _ in idle[:15]:
+            assert await asyncio.wait_for(reader.read(), 30) == b""
         for _, writer in idle:
             writer.close()
         await home.settled()
