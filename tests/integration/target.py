@@ -54,6 +54,14 @@ class Target:
             f"?{urlencode(options)}"
         )
 
+    def settle(self) -> None:
+        """End what a failed test may have left running in this database."""
+        self.cluster.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
+            database=self.database,
+        )
+
     @contextlib.asynccontextmanager
     async def wire(self, *options: tuple[str, str]) -> AsyncIterator[Wire]:
         """A connection that is logged in; closed without a word at the end."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def table(target: Target) -> None:
     """An empty table of one number."""
+    target.settle()
     for statement in ("CREATE TABLE IF NOT EXISTS copied (a int)", "TRUNCATE copied"):
         target.cluster.execute(statement, database=target.database)
 

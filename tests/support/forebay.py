@@ -106,9 +106,7 @@ class Forebay:
         if os.environ.get("FOREBAY_TEST_DEV", "") != "1":
             del argv[1:3]
         env = {"PATH": os.defpath, "PYTHONPATH": str(_ROOT), "HOME": str(self._home)}
-        self._child = children.spawn(
-            argv, env=env, cwd=self._home, log=self.log_file, on_our_death=signal.SIGKILL
-        )
+        self._child = children.spawn(argv, env=env, cwd=self._home, log=self.log_file, on_our_death=signal.SIGKILL)
 
     def wait_ready(self, path: str = "/readyz") -> None:
         """Block until it is ready; AssertionError with its log when it is not in time."""

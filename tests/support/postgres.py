@@ -143,18 +143,14 @@ class Cluster(Postgres):
     def drop_database(self, name: str) -> None:
         """Drop it, whoever is connected."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def create_role(self, name: str, password: str, options: str = "LOGIN") -> None:
         """A role with a password, kept as SCRAM secret."""
         role, secret = sql.Identifier(name), sql.Literal(password)
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(role))
-            connection.execute(
-                sql.SQL("CREATE ROLE {} WITH {} PASSWORD {}").format(role, sql.SQL(options), secret)
-            )
+            connection.execute(sql.SQL("CREATE ROLE {} WITH {} PASSWORD {}").format(role, sql.SQL(options), secret))
 
 
 @contextlib.contextmanager

@@ -150,9 +150,7 @@ class ScriptedServer:
 
 
 @contextlib.asynccontextmanager
-async def scripted_server(
-    *scripts: Script, before_login: Script | None = None
-) -> AsyncIterator[ScriptedServer]:
+async def scripted_server(*scripts: Script, before_login: Script | None = None) -> AsyncIterator[ScriptedServer]:
     """A server on a free loopback port; `before_login` replaces login and script, except for `fine`."""
     server = ScriptedServer(*scripts, before_login=before_login)
     async with listening(server.serve) as server.port:

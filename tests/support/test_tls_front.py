@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 async def test_verified_tls_reaches_the_server(postgres: Cluster, tmp_path: Path) -> None:
     """libpq accepts the certificate in its strictest mode."""
     async with tls_front(postgres.port, tmp_path) as front:
-        dsn = postgres.dsn(
-            sslmode="verify-full", sslrootcert=str(front.certificates.authority), gssencmode="disable"
-        )
+        dsn = postgres.dsn(sslmode="verify-full", sslrootcert=str(front.certificates.authority), gssencmode="disable")
         dsn = dsn.replace(f":{postgres.port}/", f":{front.port}/") + "&channel_binding=disable"
 
         async def one(number: int) -> int:

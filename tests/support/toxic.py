@@ -68,9 +68,7 @@ class Toxic:
             self._writers -= pair
             far_writer.close()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, limited: bool
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, limited: bool) -> None:
         passed = 0
         try:
             while data := await reader.read(_CHUNK):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 30.0  # seconds for any one message: generous, for machines under load
 _LIMIT: Final = 1 << 30
+_CHUNK: Final = 1 << 20
+_TAGS: Final = b"RSKZTDC12nt3EINAGHWdcsvV"
 
 
 class LoginRefusedError(Exception):
@@ -38,11 +40,13 @@ class Wire:
         self.parameters: dict[str, str] = {}
         self.pid = 0
         self.key = b""
+        self._buffer = bytearray()
+        self._start = 0  # of what was not taken from the buffer yet
 
     @classmethod
     async def open(cls, host: str, port: int) -> Wire:
         """Connect, and say nothing yet."""
-        return cls(*await asyncio.wait_for(asyncio.open_connection(host, port), PATIENCE))
+        return cls(*await asyncio.wait_for(asyncio.open_connection(host, port, limit=_CHUNK), PATIENCE))
 
     async def login(
         self,
@@ -98,12 +102,29 @@ class Wire:
         await asyncio.wait_for(self.writer.drain(), PATIENCE)
 
     async def message(self, patience: float = PATIENCE) -> Message:
-        """The next message; EOFError when the connection ended."""
-        head = await asyncio.wait_for(self.reader.readexactly(5), patience)
-        (length,) = struct.unpack_from("!i", head, 1)
-        assert 4 <= length < _LIMIT, f"frame {head!r} is nonsense"
-        body = await asyncio.wait_for(self.reader.readexactly(length - 4), patience)
-        return Message(chr(head[0]), body)
+        """The next message; IncompleteReadError (an EOFError) when the connection ended."""
+        while (found := self._take()) is None:
+            data = await asyncio.wait_for(self.reader.read(_CHUNK), patience)
+            if not data:
+                raise asyncio.IncompleteReadError(bytes(self._buffer[self._start :]), None)
+            del self._buffer[: self._start]
+            self._start = 0
+            self._buffer += data
+        return found
+
+    def _take(self) -> Message | None:
+        """The first message of the buffer, when it is all there."""
+        have = len(self._buffer) - self._start
+        if have < 5:
+            return None
+        tag, length = struct.unpack_from("!Bi", self._buffer, self._start)
+        if tag not in _TAGS or not 4 <= length < _LIMIT:
+            raise AssertionError(f"no frame begins with {bytes(self._buffer[self._start : self._start + 5])!r}")
+        if have < length + 1:
+            return None
+        body = bytes(self._buffer[self._start + 5 : self._start + 1 + length])
+        self._start += length + 1
+        return Message(chr(tag), body)
 
     async def until(self, tag: str) -> list[Message]:
         """All messages up to the first one with that tag."""
@@ -142,9 +163,10 @@ class Wire:
     async def raw_rest(self, patience: float = PATIENCE) -> bytes:
         """The bytes that still come until the peer closes, framed or not."""
         try:
-            return await asyncio.wait_for(self.reader.read(), patience)
+            rest = await asyncio.wait_for(self.reader.read(), patience)
         except ConnectionError:
-            return b""
+            rest = b""
+        return bytes(self._buffer[self._start :]) + rest
 
     def reset(self) -> None:
         """Close with RST: what a killed client or a firewall does."""
