@@ -221,6 +221,8 @@ class Pipeline:
 
     def take_fakes(self) -> bytes:
         """What can be answered now without the server: for Flush, and when nothing is outstanding."""
+        if self._stream_left:  # within a message nothing else may be said
+            return b""
         out: list[bytes] = []
         queue = self.queue
         while self._fakes and queue and queue[0][1] == FAKE:
@@ -314,7 +316,7 @@ class Pipeline:
                     self.last_tag = data[body : end - 1]
                     self._copy_over()
                 elif tag == 0x47:
-                    self._copy_begins(kind)
+                    self._copy_begins()
                 return action
         else:
             action = FORWARD
@@ -341,6 +343,7 @@ class Pipeline:
         if action == SWALLOW:
             if note is not None:
                 self.proved.append(note)
+            self.last_tag = b""
         else:
             error = self.errors[-1] if self.errors else None
             self.finished.append(Finished(note, self.status, error, self.last_tag, self.rows, self.notices))
@@ -369,7 +372,7 @@ class Pipeline:
         self.withheld_syncs = 0
         return action
 
-    def _copy_begins(self, kind: int) -> None:
+    def _copy_begins(self) -> None:
         queue = self.queue
         while len(queue) > 1:
             following = queue[1][0]
@@ -377,7 +380,7 @@ class Pipeline:
                 del queue[1]
                 self._fakes -= 1
                 return
-            if following != SYNC or kind != EXECUTE:
+            if following != SYNC:
                 break
             if queue[1][2] is not None:
                 self.dropped.append(queue[1][2])
