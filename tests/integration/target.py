@@ -51,7 +51,7 @@ class Target:
         options = {"sslmode": "disable", **options}
         return (
             f"postgresql://{self.user}:{quote(self.password)}@{self.host}:{self.port}/{self.database}"
-            f"?{urlencode(options)}"
+            f"?{urlencode(options, quote_via=quote)}"
         )
 
     def settle(self) -> None:

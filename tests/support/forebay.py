@@ -152,7 +152,7 @@ class Forebay:
         options = {"sslmode": "disable", **options}
         return (
             f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{self.host}:{self.port}"
-            f"/{quote(database, safe='')}?{urlencode(options)}"
+            f"/{quote(database, safe='')}?{urlencode(options, quote_via=quote)}"
         )
 
     def signal(self, number: signal.Signals) -> None:

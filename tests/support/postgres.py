@@ -124,7 +124,7 @@ class Cluster(Postgres):
         options = {"sslmode": "disable", **options}
         return (
             f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{self.host}:{self.port}"
-            f"/{quote(database, safe='')}?{urlencode(options)}"
+            f"/{quote(database, safe='')}?{urlencode(options, quote_via=quote)}"
         )
 
     def execute(self, statement: str, *parameters: object, database: str = "postgres") -> list[Any]:
