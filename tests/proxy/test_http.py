@@ -93,7 +93,7 @@ async def test_other_requests_are_refused(
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_taken_port_is_an_error_and_leaves_nothing_behind(base: str, state: State) -> None:
+async def test_a_taken_port_is_an_error_and_stopping_after_it_is_harmless(base: str, state: State) -> None:
     second = HttpServer(state.told())
     with pytest.raises(OSError, match="in use"):
         await second.start(Address("127.0.0.1", int(base.rsplit(":", 1)[1])))
