@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .functions import Function, quiet_functions
+from .functions import Function, honest_functions, quiet_functions
 from .types import Type, Types
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _Loader:
         self._builtins = {
             row["name"]: Builtin(row["volatility"], bool(row["of_row"])) for row in rows["builtin_functions"]
         }
-        self._honest = frozenset(f.oid for f in self._functions if f.honest)
+        self._honest = honest_functions(self._functions)
         self._quiet = self._find_quiet()
         self._triggered = self._find_triggered()
         self._noisy_types: frozenset[int] = frozenset()
@@ -246,6 +246,7 @@ def _function(row: Mapping[str, Any]) -> Function:
         row["language"],
         row["source"],
         row["library"],
+        tuple(row["parts"]),
         bool(row["of_row"]),
     )
 

@@ -57,9 +57,13 @@ SELECT p.oid, p.proname AS name, p.provolatile::text AS volatility, p.prokind::t
        l.lanname AS language,
        CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN pg_catalog.lower(p.prosrc) ELSE '' END AS source,
        COALESCE(p.probin, '') AS library,
+       ARRAY(SELECT f FROM pg_catalog.unnest(ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn,
+             a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[]) AS f
+             WHERE f >= 16384) AS parts,
        p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1 AND t.typtype IN ('c', 'd', 'p') AS of_row
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
   LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+  LEFT JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = p.oid
  WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace""",
     "operators": "SELECT oid, oprname AS name, oprcode::oid AS function FROM pg_catalog.pg_operator WHERE oid >= 16384",
     "casts": """
@@ -146,6 +150,7 @@ _PARTS: Final = (
     _versions("pg_policy"),
     _versions("pg_namespace", f"x.oid NOT IN {_TEMPORARY}"),
     _versions("pg_proc", _CHANGED),
+    _versions("pg_aggregate", "true", "x.aggfnoid::oid"),
     _versions("pg_operator", _CHANGED),
     _versions("pg_cast", _CHANGED),
     _versions("pg_amproc", _CHANGED),

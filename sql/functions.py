@@ -55,6 +55,7 @@ class Function:
     language: str
     source: str
     library: str
+    parts: tuple[int, ...]  # the functions of users that an aggregate is made of
     of_row: bool  # may be called as `row.name`
 
     @property
@@ -69,11 +70,20 @@ class Function:
         return self.honest or (self.kind == "f" and self.language == "c" and library in _LIBRARIES)
 
 
+def honest_functions(functions: Collection[Function]) -> frozenset[int]:
+    """OIDs of those whose answer depends on their arguments alone; also aggregates made of such."""
+    return _with_aggregates(functions, frozenset(f.oid for f in functions if f.honest))
+
+
+def _with_aggregates(functions: Collection[Function], proved: frozenset[int]) -> frozenset[int]:
+    return proved | {f.oid for f in functions if f.kind == "a" and proved.issuperset(f.parts)}
+
+
 def quiet_functions(
     functions: Collection[Function], volatile_builtins: Iterable[str], unnamed: Collection[int]
 ) -> frozenset[int]:
     """OIDs of the quiet ones; `unnamed` are OIDs of functions that run without being named."""
-    trusted = {f.oid for f in functions if f.trusted}
+    trusted = _with_aggregates(functions, frozenset(f.oid for f in functions if f.trusted))
     candidates = {
         f.oid: f
         for f in functions
@@ -88,5 +98,5 @@ def quiet_functions(
             del candidates[function.oid]
         fresh = {f.name.lower() for f in loud} - noisy
         noisy |= fresh
-    quiet = trusted | set(candidates)
-    return frozenset(quiet) if quiet.issuperset(unnamed) and '"' not in "".join(noisy) else frozenset(trusted)
+    quiet = trusted | candidates.keys()
+    return quiet if quiet.issuperset(unnamed) and '"' not in "".join(noisy) else trusted

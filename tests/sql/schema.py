@@ -40,6 +40,7 @@ CREATE TABLE ranged_1 PARTITION OF ranged FOR VALUES FROM (0) TO (10);
 CREATE TABLE ranged_2 PARTITION OF ranged FOR VALUES FROM (10) TO (20) PARTITION BY LIST (k);
 CREATE TABLE ranged_2a PARTITION OF ranged_2 DEFAULT;
 CREATE TABLE of_ranged (id int, k int, FOREIGN KEY (id, k) REFERENCES ranged ON DELETE CASCADE);
+CREATE TABLE of_leaf (id int, k int, FOREIGN KEY (id, k) REFERENCES ranged_2a ON DELETE CASCADE);
 CREATE TABLE base (id int);
 CREATE TABLE derived (extra int) INHERITS (base);
 
@@ -72,6 +73,11 @@ CREATE PROCEDURE run() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES ('p')
 CREATE FUNCTION near(int, int) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT $1 = $2 FROM log LIMIT 1';
 CREATE OPERATOR ~~~ (LEFTARG = int, RIGHTARG = int, FUNCTION = near);
 
+CREATE FUNCTION spills(t) RETURNS int LANGUAGE plpgsql
+    AS $$ BEGIN INSERT INTO log VALUES ('row'); RETURN 1; END $$;
+CREATE FUNCTION loud(int, int) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN INSERT INTO log VALUES ('op'); RETURN true; END $$;
+
 CREATE TABLE defaulted (id int, d bigint DEFAULT reads_log());
 CREATE TABLE noisy_default (id int, d int DEFAULT writes_log());
 CREATE TABLE checked (id int CHECK (pure(id) > 0));
@@ -80,8 +86,10 @@ CREATE VIEW over_view AS SELECT * FROM simple_view;
 CREATE MATERIALIZED VIEW kept AS SELECT id FROM t;
 """
 
-# Views that write make every function of SQL and PL/pgSQL suspect, so they are not part of SCHEMA.
-NOISY_VIEW: Final = """
+# An operator and views that write make every function of SQL and PL/pgSQL suspect, so they are not part of SCHEMA.
+NOISY: Final = """
+CREATE OPERATOR !!! (LEFTARG = int, RIGHTARG = int, FUNCTION = loud);
+CREATE VIEW noisy_operator AS SELECT id !!! 1 AS x FROM t;
 CREATE VIEW noisy_view AS SELECT id, writes_log() AS w FROM t;
 CREATE VIEW over_noisy AS SELECT id FROM noisy_view;
 """

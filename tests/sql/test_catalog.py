@@ -48,6 +48,7 @@ _DEFINITIONS: Final = [
     "CREATE FUNCTION f(text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "ALTER FUNCTION f(int) VOLATILE",
     "DROP FUNCTION f(int)",
+    "CREATE AGGREGATE ag(int) (SFUNC = int4pl, STYPE = int)",
     "REVOKE EXECUTE ON FUNCTION pg_catalog.lower(text) FROM PUBLIC",
     "CREATE OPERATOR === (RIGHTARG = int, FUNCTION = f)",
     "CREATE CAST (e AS int) WITH INOUT",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sql.functions import Function, quiet_functions
+from sql.functions import Function, honest_functions, quiet_functions
 
 
-def _function(oid: int, name: str, source: str, volatility: str = "s", **more: str) -> Function:
+def _function(
+    oid: int, name: str, source: str, volatility: str = "s", parts: tuple[int, ...] = (), **more: str
+) -> Function:
     values = {"kind": "f", "language": "sql", "library": ""} | more
-    return Function(oid, name, volatility, values["kind"], values["language"], source, values["library"], False)
+    return Function(oid, name, volatility, values["kind"], values["language"], source, values["library"], parts, False)
 
 
 def _quiet(*functions: Function, unnamed: tuple[int, ...] = ()) -> set[int]:
@@ -41,7 +43,14 @@ def test_languages_and_kinds() -> None:
     assert _quiet(_function(1, "f", "", "s", language="c")) == set()
     assert _quiet(_function(1, "f", "", "v", language="c", library="$libdir/uuid-ossp")) == {1}
     assert _quiet(_function(1, "f", "", "v", language="c", library="$libdir/dblink")) == set()
-    assert _quiet(_function(1, "f", "", "i", kind="a", language="internal")) == set()
+
+
+def test_an_aggregate_is_what_it_is_made_of() -> None:
+    compiled = _function(1, "step", "", "i", language="c")
+    loud = _function(2, "loud", "", "v", language="c")
+    assert _quiet(compiled, _function(3, "a", "", "i", (1,), kind="a", language="internal")) == {1, 3}
+    assert _quiet(compiled, loud, _function(3, "a", "", "i", (1, 2), kind="a", language="internal")) == {1}
+    assert honest_functions([compiled, loud, _function(3, "a", "", "i", (1,), kind="a")]) == {1, 3}
 
 
 def test_code_that_runs_without_its_name_makes_all_sources_suspect() -> None:

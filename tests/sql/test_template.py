@@ -57,7 +57,7 @@ _SHAPES: Final = [
     "SELECT a::date, {s}::timestamptz, date {s}, interval {s} day FROM t1, s.t2",
     "SELECT f({i}, {s}), g({f}) FROM t WHERE a IN ({i}, {i}) AND b BETWEEN {s} AND {s} ORDER BY {i}",
     "SELECT count(*) FROM t GROUP BY {i} HAVING max(a) > {f}",
-    'SELECT x[{i}:{i}], a->{s}, a ->> {i} FROM t WHERE a @> {s} AND "it\'s" = $1 + {i}',
+    'SELECT x[{i}:{i}], a->{s}, a ->> {i} FROM t WHERE a @> {s} AND "q" = $1 + {i}',
     "WITH c AS (SELECT {i} AS n) SELECT * FROM c WHERE n < {i} FOR UPDATE",
     "VALUES ({i}, {s}), ({i}, {s})",
     "INSERT INTO t (a, b) VALUES ({i}, {s}) ON CONFLICT (a) DO UPDATE SET b = {s}",
