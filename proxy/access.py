@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class Access:
     """One configuration's logins. Reads the files that it names: raises OSError, UserlistError, TlsError."""
 
-    def __init__(self, config: Config, mock_key: bytes | None = None) -> None:
+    def __init__(self, config: Config, verifiers: Verifiers | None = None) -> None:
         self.config = config
         file = config.auth.users_file
         self._users: dict[str, Secret] | None = parse_userlist(file.read_text("utf-8")) if file is not None else None
-        self._verifiers = Verifiers(mock_key or os.urandom(32))
+        self.verifiers = verifiers or Verifiers(os.urandom(32))  # one for the process: fake salts stay the same
         self._tls: dict[ServerUrl, ServerTls] = {}
         self._client_tls = client_tls(
             config.tls.mode, _path(config.tls.cert), _path(config.tls.key), _path(config.tls.client_ca)
@@ -44,7 +44,7 @@ class Access:
             policy=Policy(
                 method=Method(config.auth.method),
                 lookup=self.secret,
-                verifiers=self._verifiers,
+                verifiers=self.verifiers,
                 unknown_as_scram=2 * sum(isinstance(secret, Scram) for secret in users.values()) > len(users),
             ),
             tls=self._client_tls,
@@ -53,12 +53,17 @@ class Access:
         )
 
     def secret(self, user: str, database: str) -> Secret | None:
-        """What a client must prove to know; None for whoever cannot come in."""
-        if self.config.database(database) is None and database not in CONSOLE:
-            return None
+        """What a client must prove to know; None for an unknown user.
+
+        An unknown database makes no difference before the login is over: whoever may not come in anywhere must not
+        learn which names there are.
+        """
         if self._users is not None:
             return self._users.get(user)
         password = self.config.password_in_url(database, user)
+        if password is None and self.config.database(database) is None:
+            urls = (self.config.password_in_url(name, user) for name in self.config.databases)
+            password = next((found for found in urls if found is not None), None)
         return Plain(password) if password is not None else None
 
     def target(self, database: str, user: str) -> Target:
@@ -70,7 +75,7 @@ class Access:
         secret: Secret | None = Plain(url.password.get_secret_value()) if url.password is not None else None
         if url.user is None:
             secret = (self._users or {}).get(user, secret)
-        parameters = {"application_name": url.application_name or "forebay"}
+        parameters = {"application_name": url.application_name} if url.application_name else {}
         if url.options:
             parameters["options"] = url.options
         return Target(

@@ -33,7 +33,7 @@ from proxy.greeting import Greeter
 from proxy.http import HttpServer, Told
 from proxy.knowledge import Known, Statements
 from proxy.listen import tcp_listeners, unix_listener
-from proxy.logs import event
+from proxy.logs import event, set_level
 from proxy.reading import Reader
 from proxy.status import Status
 from proxy.sweep import Sweep
@@ -177,7 +177,7 @@ class App:
     def _on_reload(self) -> None:
         try:
             config = self._reload()
-            access = Access(config)
+            access = Access(config, self._access.verifiers)
         except (ConfigError, OSError, UserlistError, TlsError) as error:
             self._status.reloads["failed"] += 1
             for line in str(error).splitlines():
@@ -188,7 +188,7 @@ class App:
         self._edge.settings = access.edge()
         self._clients.limits = access.client_limits()
         self._stats.configure(config.stats.slow, config.stats.log_parameters)
-        logging.getLogger().setLevel(config.log.level.upper())
+        set_level(config.log.level)
         for pool in list(self._status.pools):
             if config.database(pool.database) is None:
                 self._status.pools.remove(pool)

@@ -19,6 +19,7 @@ from pool.server import IDLE_IN_BLOCK
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from proxy.downlink import Downlink
+from proxy.inbox import EXTENDED, FAR, Inbox, batch_end
 from proxy.ledger import Ledger
 from proxy.turn import Turn
 from proxy.uplink import Terminated, Uplink
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 
 _header = Struct(">BI").unpack_from
 _READY = build.ready_for_query(b"I")
+_LINGER = 10.0  # seconds for a client to read its last answer
 _CANCELED = "canceling statement due to user request"
 HOLD_BATCH = 64 * 1024
 """Bytes; a batch without Sync that is longer goes to a server as far as it has come."""
-FAR = 1 << 62
 
 
 class Session(asyncio.Protocol):
@@ -81,29 +82,20 @@ class Session(asyncio.Protocol):
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
         self.shared = database.pool_mode == "transaction"
-        self._held: list[bytes] = []
-        self._held_size = 0
-        self._needed = 5
+        self._inbox = Inbox()
         self._reading_paused = False
         self._view: View | None = None
-
-    # -- the client's side --------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
-        if self._held or self.waiting:
-            self._held.append(data)
-            self._held_size += len(data)
-            if self.waiting:
-                if self._held_size > HOLD_BATCH:
+        if self._inbox or self.waiting:
+            whole = self._inbox.add(data)
+            if whole is None:
+                if self.waiting and self._inbox.size > HOLD_BATCH:
                     self._pause_client()
                 return
-            if self._held_size < self._needed:
-                return
-            data = b"".join(self._held)
-            self._held.clear()
-            self._held_size = 0
+            data = whole
         self.advance(data, self.clock())
 
     def advance(self, data: bytes, now: float) -> None:
@@ -116,14 +108,14 @@ class Session(asyncio.Protocol):
                     data = self._without_server(data, now)
                     server = self._leased()
                     if server is None:
-                        if self.waiting or self._held or self.closing:
+                        if self.waiting or self._inbox or self.closing:
                             return
                         continue
                 up, used, needed = self.uplink.forward(data, server)
                 if up:
                     server.transport.write(up)
                 if used < len(data):
-                    self._hold(data[used:], needed)
+                    self._inbox.hold(data[used:], needed)
                 return
         except Terminated:
             self.leave()
@@ -141,7 +133,7 @@ class Session(asyncio.Protocol):
             return data[passed:]
         size = len(data)
         if size < 5:
-            self._hold(data, 5)
+            self._inbox.hold(data, 5)
             return b""
         tag, length = _header(data)
         end = 1 + length
@@ -149,15 +141,15 @@ class Session(asyncio.Protocol):
             raise RemoteProtocolError(f"invalid message length {length}")
         if tag == tags.QUERY:
             if end > size:
-                self._hold(data, end)
+                self._inbox.hold(data, end)
                 return b""
             if self.database.caching and self.reader.simple(self, data, end, now):
                 return data[end:] if end < size else b""
-        elif tag in _EXTENDED:
+        elif tag in EXTENDED:
             if self.database.caching:
                 end = batch_end(data)
                 if end == 0 and size < HOLD_BATCH:
-                    self._hold(data, size + 1)
+                    self._inbox.hold(data, size + 1)
                     return b""
                 if end > 0 and self.reader.batch(self, data, end, now):
                     return data[end:] if end < size else b""
@@ -180,18 +172,13 @@ class Session(asyncio.Protocol):
             return data[end:]
         raise RemoteProtocolError(f"invalid frontend message type {tag}")
 
-    def _hold(self, data: bytes, needed: int) -> None:
-        self._held.append(data)
-        self._held_size = len(data)
-        self._needed = needed
-
     def _lease(self, data: bytes, now: float) -> bytes:
         if self.turn is None:
             self.turn = Turn(now)
         server = self.pool.acquire(self, now)
         if server is None:
             self.waiting = True
-            self._hold(data, FAR)
+            self._inbox.hold(data, FAR)
             return b""
         self._take(server)
         return data
@@ -215,9 +202,7 @@ class Session(asyncio.Protocol):
         if self.turn is not None:
             self.turn.queued = now - self.turn.started
         self._take(server)
-        data = b"".join(self._held)
-        self._held.clear()
-        self._held_size = 0
+        data = self._inbox.take()
         self._resume_client()
         self.advance(data, now)
 
@@ -239,8 +224,6 @@ class Session(asyncio.Protocol):
                 error.sqlstate,
             )
         self.refuse(error.sqlstate, error.message, error.detail, counted=turn is not None)
-
-    # -- Uplink's questions -------------------------------------------------------------------------------------------
 
     def query(self, text: bytes, server: Server) -> Turn:
         turn = self.turn or Turn(self.active_at)
@@ -311,8 +294,6 @@ class Session(asyncio.Protocol):
             view = self._view = self.database.view(self.profile, self.pool.user)
         return view
 
-    # -- braking ------------------------------------------------------------------------------------------------------
-
     def brake(self, congested: bool) -> None:
         """The server takes no more, or takes again."""
         if congested:
@@ -339,8 +320,6 @@ class Session(asyncio.Protocol):
             if not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    # -- farewell -----------------------------------------------------------------------------------------------------
-
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self._part()
@@ -351,7 +330,8 @@ class Session(asyncio.Protocol):
 
     def leave(self) -> None:
         """The client has said goodbye: what it has sent before is still carried out."""
-        if self.down.server is not None and self.down.turns:
+        server = self.down.server
+        if server is not None and self.down.turns and not server.pipeline.copy_in:
             self.closing = True
             self._pause_client()
             return
@@ -377,9 +357,7 @@ class Session(asyncio.Protocol):
         """Cancelled in the queue: the batch fails as it would on a server, and the session goes on."""
         self.pool.withdraw(self)
         self.waiting = False
-        data = b"".join(self._held)
-        self._held.clear()
-        self._held_size = 0
+        data = self._inbox.take()
         self.turn = None
         end = 1 + _header(data)[1] if data[0] == tags.QUERY else batch_end(data)
         if not 0 < end <= len(data):
@@ -406,29 +384,15 @@ class Session(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
+        """Part from the server and close, once what was written has been read; not for ever."""
         self.closing = True
         self._part()
         self.transport.close()
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
 
     def _part(self) -> None:
         if self.waiting:
             self.waiting = False
             self.pool.withdraw(self)
         self.down.part(half_sent=self.uplink.left > 0 and not self.uplink.stream_dropped)
-
-
-_EXTENDED = frozenset((tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, tags.CLOSE))
-
-
-def batch_end(data: bytes) -> int:
-    """Where the batch that begins here ends, behind its Sync; 0 if that has not come, -1 if it is cut otherwise."""
-    position = 0
-    size = len(data)
-    while size - position >= 5:
-        tag, length = _header(data, position)
-        position += 1 + length
-        if tag == tags.SYNC:
-            return position if position <= size else 0
-        if tag not in _EXTENDED or length < 4:
-            return -1
-    return 0
