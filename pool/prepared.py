@@ -6,7 +6,8 @@ statement on a server that has not got it, its Parse is sent first and the reply
 
 What a server has is known only by proof. A Parse that is on its way counts for the rest of its own batch (if it fails,
 the whole batch is skipped with it) and for nothing later: a later batch closes and parses again, which is right
-whatever became of the first. Names are never used twice for different contents.
+whatever became of the first. When such a second Parse is skipped, nobody can tell whether its Close was skipped too:
+the statement stays in doubt until a Parse of it is proved. Names are never used twice for different contents.
 
 Manual: "Extended Query"; the unnamed statement lives until the next unnamed Parse or simple Query.
 """
@@ -19,6 +20,7 @@ from enum import Enum, auto
 from struct import pack
 
 PREFIX = b"forebay_"
+_DOUBT = -1  # the number of no batch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,14 +50,16 @@ def close_message(name: bytes) -> bytes:
 
 
 class Registry:
-    """All contents seen in one pool, interned; the least recently prepared is forgotten beyond ``limit``.
+    """All contents seen in one pool, interned; the least recently prepared is forgotten beyond ``limit`` or ``size``.
 
     A forgotten content that a client still holds goes on working: the client holds the object itself, and its name is
     not given to another content.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, size: int = 64 * 2**20) -> None:
         self._limit = limit
+        self._size = size  # bytes of text
+        self._held = 0
         self._by_content: OrderedDict[tuple[bytes, bytes], Prepared] = OrderedDict()
         self._made = 0
 
@@ -67,8 +71,10 @@ class Registry:
             self._made += 1
             name = PREFIX + str(self._made).encode()
             found = self._by_content[content] = Prepared(name, query, types, name + b"\0")
-            if len(self._by_content) > self._limit:
-                self._by_content.popitem(last=False)
+            self._held += len(query)
+            while len(self._by_content) > self._limit or self._held > self._size:
+                (forgotten, _), _ = self._by_content.popitem(last=False)
+                self._held -= len(forgotten)
         else:
             self._by_content.move_to_end(content)
         return found
@@ -91,38 +97,49 @@ class ServerStatements:
     __slots__ = ("_pending", "_proved", "_unnamed", "_unnamed_batch", "strays")
 
     def __init__(self) -> None:
-        self._proved: OrderedDict[Prepared, None] = OrderedDict()
-        self._pending: dict[Prepared, int] = {}
+        self._proved: OrderedDict[Prepared, None] = OrderedDict()  # with those in doubt: they may be there
+        self._pending: dict[Prepared, int] = {}  # the batch of the last Parse; while it stands, _proved says nothing
         self._unnamed: Prepared | None = None
         self._unnamed_batch = -1  # the batch that its Parse went with; -1 = proved
         self.strays: set[bytes] = set()  # names of clients' own that must be closed before others use the server
 
     def presence(self, statement: Prepared, batch: int) -> Presence:
         """Can a Bind in this batch rely on it?"""
+        sent_in = self._pending.get(statement) if self._pending else None
+        if sent_in is not None:
+            return Presence.PRESENT if sent_in == batch else Presence.DOUBTFUL
         if statement in self._proved:
             self._proved.move_to_end(statement)
             return Presence.PRESENT
-        sent_in = self._pending.get(statement)
-        if sent_in is None:
-            return Presence.ABSENT
-        return Presence.PRESENT if sent_in == batch else Presence.DOUBTFUL
+        return Presence.ABSENT
 
     def sent(self, statement: Prepared, batch: int) -> None:
         """Its Parse is on the way."""
         self._pending[statement] = batch
 
-    def proved(self, statement: Prepared) -> None:
-        """ParseComplete has come."""
-        self._pending.pop(statement, None)
+    def proved(self, statement: Prepared, batch: int) -> None:
+        """ParseComplete of that batch has come; a later Parse may be on its way already."""
+        if self._pending.get(statement, batch) == batch:
+            self._pending.pop(statement, None)
         self._proved[statement] = None
 
-    def dropped(self, statement: Prepared) -> None:
-        """Its Parse failed or was skipped."""
-        self._pending.pop(statement, None)
+    def dropped(self, statement: Prepared, batch: int) -> None:
+        """Its Parse in that batch failed or was skipped."""
+        if self._pending.get(statement) == batch:
+            if statement in self._proved:
+                self._pending[statement] = _DOUBT
+            else:
+                del self._pending[statement]
 
     def closed(self, statement: Prepared) -> None:
-        """A Close has been sent for it: nothing may rely on it any more."""
+        """A Close has been sent for it, which cannot be skipped."""
         self._proved.pop(statement, None)
+        self._pending.pop(statement, None)
+
+    def doubt(self) -> None:
+        """The server has said something that does not fit: whatever is used next is closed and parsed again."""
+        for statement in self._proved:
+            self._pending.setdefault(statement, _DOUBT)
 
     def unnamed_is(self, statement: Prepared, batch: int) -> bool:
         """Can a message of this batch rely on the unnamed statement being this one?"""
@@ -143,9 +160,9 @@ class ServerStatements:
         self._unnamed = None
 
     def clear(self) -> None:
-        """DEALLOCATE ALL, DISCARD ALL: the server has none left."""
+        """DEALLOCATE ALL, DISCARD ALL: the server has none left, but for those whose Parse went behind it."""
         self._proved.clear()
-        self._pending.clear()
+        self._pending = {statement: batch for statement, batch in self._pending.items() if batch != _DOUBT}
         self.strays.clear()
         self._unnamed = None
 

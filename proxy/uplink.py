@@ -20,7 +20,7 @@ from __future__ import annotations
 from struct import Struct, pack
 from typing import TYPE_CHECKING
 
-from pool.prepared import PREFIX, Prepared, Presence, close_message
+from pool.prepared import PREFIX, Presence, close_message
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from protocol.hot import Incomplete, read_bind, read_execute, read_parse, read_query, read_target
@@ -36,8 +36,10 @@ from protocol.pipeline import (
     SWALLOW,
     SYNC,
 )
+from proxy.uplink_notes import Closed, Injected, Registered
 
 if TYPE_CHECKING:
+    from pool.prepared import Prepared
     from pool.server import Server
     from proxy.knowledge import Known
     from proxy.uplink_ports import Conductor
@@ -61,79 +63,6 @@ FAILED = 0x45
 
 class Terminated(Exception):
     """A Terminate has been read."""
-
-
-class _Registered:
-    """The client has been told, or will be, that a name stands for a statement."""
-
-    __slots__ = ("_before", "_name", "_server", "_statement", "_uplink")
-
-    def __init__(self, uplink: Uplink, name: bytes, statement: Prepared, server: Server | None) -> None:
-        self._uplink = uplink
-        self._name = name
-        self._before = uplink.statements.get(name)
-        self._statement = statement
-        self._server = server
-
-    def proved(self) -> None:
-        if self._server is not None:
-            if self._name:
-                self._server.statements.proved(self._statement)
-            else:
-                self._server.statements.unnamed_proved(self._statement)
-
-    def dropped(self) -> None:
-        if self._server is not None:
-            if self._name:
-                self._server.statements.dropped(self._statement)
-            else:
-                self._server.statements.unnamed_lost()
-        statements = self._uplink.statements
-        if statements.get(self._name) is self._statement:
-            if self._before is None:
-                del statements[self._name]
-            else:
-                statements[self._name] = self._before
-
-
-class _Injected:
-    """A Parse of ours."""
-
-    __slots__ = ("_server", "_statement", "_unnamed")
-
-    def __init__(self, server: Server, statement: Prepared, *, unnamed: bool) -> None:
-        self._server = server
-        self._statement = statement
-        self._unnamed = unnamed
-
-    def proved(self) -> None:
-        if self._unnamed:
-            self._server.statements.unnamed_proved(self._statement)
-        else:
-            self._server.statements.proved(self._statement)
-
-    def dropped(self) -> None:
-        if self._unnamed:
-            self._server.statements.unnamed_lost()
-        else:
-            self._server.statements.dropped(self._statement)
-
-
-class _Closed:
-    """The client has closed a name."""
-
-    __slots__ = ("_name", "_statement", "_uplink")
-
-    def __init__(self, uplink: Uplink, name: bytes, statement: Prepared) -> None:
-        self._uplink = uplink
-        self._name = name
-        self._statement = statement
-
-    def proved(self) -> None:
-        """It was taken at its word when it was sent."""
-
-    def dropped(self) -> None:
-        self._uplink.statements.setdefault(self._name, self._statement)
 
 
 class Uplink:
@@ -174,7 +103,7 @@ class Uplink:
             if end > size:
                 streamed = self._stream(tag, data, position, end, server) if size > body else None
                 if streamed is None:
-                    needed = end - position
+                    needed = end - position if size > body else 6
                     break
                 up.append(data[start:position])
                 up.append(streamed)
@@ -237,9 +166,11 @@ class Uplink:
                 before = self._without_unnamed(server)
                 server.pipeline.add(BIND)
                 return before + data[body - 5 : available]
+            foreign = _foreign(name)
+            before = self._without(foreign, server)
             server.pipeline.add(BIND)
-            if name.startswith(PREFIX):  # never let a client reach a name of ours
-                return self._bind_message(portal, b"?" + name + b"\0", data, rest, available, end)
+            if before or foreign != name:
+                return before + self._bind_message(portal, foreign + b"\0", data, rest, available, end)
             return None
         known = self._conductor.bound(statement)
         self.portals[portal] = (known, statement)
@@ -267,7 +198,7 @@ class Uplink:
         if presence is Presence.DOUBTFUL:
             pipeline.add(CLOSE, None, SWALLOW)
             before = close_message(statement.name)
-        pipeline.add(PARSE, _Injected(server, statement, unnamed=False), SWALLOW)
+        pipeline.add(PARSE, Injected(server, statement, unnamed=False), SWALLOW)
         if not pipeline.skipping:
             server.statements.sent(statement, pipeline.batch)
         return before + statement.parse_message(statement.name)
@@ -278,7 +209,7 @@ class Uplink:
         pipeline = server.pipeline
         if server.statements.unnamed_is(statement, pipeline.batch):
             return b""
-        pipeline.add(PARSE, _Injected(server, statement, unnamed=True), SWALLOW)
+        pipeline.add(PARSE, Injected(server, statement, unnamed=True), SWALLOW)
         if not pipeline.skipping:
             server.statements.unnamed_sent(statement, pipeline.batch)
         return statement.parse_message(b"")
@@ -289,6 +220,14 @@ class Uplink:
         server.pipeline.add(CLOSE, None, SWALLOW)
         server.statements.unnamed_lost()
         return close_message(b"")
+
+    @staticmethod
+    def _without(foreign: bytes, server: Server) -> bytes:
+        """The client has no such statement: what stood in the way of its name earlier must not be found."""
+        if foreign not in server.statements.strays:
+            return b""
+        server.pipeline.add(CLOSE, None, SWALLOW)
+        return close_message(foreign)
 
     def _execute(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         portal, max_rows = read_execute(data, body, end)
@@ -329,12 +268,12 @@ class Uplink:
         self.open = True
         statement = server.pool.registry.intern(query, types)
         if name and name in self.statements:
-            obstacle = build.parse(name, b"")
-            server.statements.strays.add(name)
+            foreign = _foreign(name)
+            server.statements.strays.add(foreign)
             pipeline.add(PARSE, None, SWALLOW)
             pipeline.add(PARSE)
-            return obstacle + data[body - 5 : end]
-        registered = _Registered(self, name, statement, server)
+            return build.parse(foreign, b"") + statement.parse_message(foreign)
+        registered = Registered(self, name, statement, server)
         if not pipeline.skipping:
             self.statements[name] = statement
         if not name:
@@ -344,12 +283,11 @@ class Uplink:
             return None
         presence = server.statements.presence(statement, pipeline.batch)
         if presence is Presence.PRESENT and pipeline.status != FAILED:
-            pipeline.add_fake(PARSE, _PARSE_COMPLETE, _Registered(self, name, statement, None))
+            pipeline.add_fake(PARSE, _PARSE_COMPLETE, Registered(self, name, statement, None))
             return b""
         before = b""
         if presence is not Presence.ABSENT:
             pipeline.add(CLOSE, None, SWALLOW)
-            server.statements.closed(statement)
             before = close_message(statement.name)
         pipeline.add(PARSE, registered)
         if not pipeline.skipping:
@@ -364,10 +302,11 @@ class Uplink:
             return None
         statement = self.statements.get(name)
         if statement is None:
-            before = b"" if name else self._without_unnamed(server)
+            foreign = _foreign(name)
+            before = self._without(foreign, server) if name else self._without_unnamed(server)
             server.pipeline.add(DESCRIBE_STATEMENT)
-            if name.startswith(PREFIX):
-                return build.describe("S", b"?" + name)
+            if foreign != name:
+                return before + build.describe("S", foreign)
             return before + data[body - 5 : end] if before else None
         if not name:
             before = self._provide_unnamed(statement, server)
@@ -388,12 +327,12 @@ class Uplink:
         statement = self.statements.get(name)
         if not name:
             server.statements.unnamed_lost()
-            note = _Closed(self, name, statement) if statement is not None else None
+            note = Closed(self, name, statement) if statement is not None else None
             pipeline.add(CLOSE, note)
             if not pipeline.skipping:
                 self.statements.pop(name, None)
             return None
-        note = _Closed(self, name, statement) if statement is not None else None
+        note = Closed(self, name, statement) if statement is not None else None
         if not pipeline.skipping:
             self.statements.pop(name, None)
         pipeline.add_fake(CLOSE, _CLOSE_COMPLETE, note)
@@ -420,3 +359,8 @@ class Uplink:
             self.stream_dropped = False
             return data[position:] if new is None else new
         return None
+
+
+def _foreign(name: bytes) -> bytes:
+    """A client's own name as a server may see it: never one of ours."""
+    return b"?" + name if name.startswith(PREFIX) else name
