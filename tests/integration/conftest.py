@@ -5,7 +5,6 @@ The database is shared by the tests of a module, which therefore name their tabl
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,9 +21,14 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def proxy(postgres: Cluster) -> Iterator[Forebay]:
     """One Forebay before the shared cluster, as it comes."""
-    if importlib.util.find_spec("proxy.app") is None:
-        pytest.skip("proxy/app.py is not written yet")
     with forebay_before(postgres, pool={"size": 10}) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def rotating_proxy(postgres: Cluster) -> Iterator[Forebay]:
+    """The same, but every transaction gets another server connection than the last."""
+    with forebay_before(postgres, pool={"size": 10, "min_size": 4, "rotate": True}) as started:
         yield started
 
 
@@ -39,7 +43,9 @@ def shared_database(postgres: Cluster) -> Iterator[str]:
 @pytest.fixture(params=["direct", "forebay"])
 def target(request: pytest.FixtureRequest, postgres: Cluster, shared_database: str) -> Target:
     """The module's database, reached both ways."""
-    started = request.getfixturevalue("proxy") if request.param == "forebay" else None
+    fixtures = {"direct": None, "forebay": "proxy", "rotating": "rotating_proxy"}
+    name = fixtures[request.param]
+    started = request.getfixturevalue(name) if name else None
     return Target(postgres, started, shared_database)
 
 

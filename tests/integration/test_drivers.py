@@ -10,6 +10,7 @@ import datetime as dt
 import decimal
 import json
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -21,6 +22,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 if TYPE_CHECKING:
     from tests.integration.target import Target
+
+pytestmark = pytest.mark.parametrize("target", ["direct", "forebay", "rotating"], indirect=True)
 
 VALUES: Final = {
     "int4": 2_147_483_647,
@@ -38,8 +41,21 @@ VALUES: Final = {
 }
 
 
-async def _asyncpg(target: Target) -> asyncpg.Connection:
-    return await asyncpg.connect(target.dsn(), timeout=30)
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+
+
+@pytest.fixture
+async def connect(target: Target) -> AsyncIterator[Connect]:
+    """Opens connections of asyncpg; what a failed test left open is closed."""
+    opened: list[asyncpg.Connection] = []
+
+    async def connect() -> asyncpg.Connection:
+        opened.append(await asyncpg.connect(target.dsn(), timeout=30))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.terminate()
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
@@ -53,9 +69,9 @@ async def test_psycopg_types(target: Target, kind: str, value: object, binary: b
 
 
 @pytest.mark.parametrize(("kind", "value"), VALUES.items(), ids=VALUES.keys())
-async def test_asyncpg_types(target: Target, kind: str, value: object) -> None:
+async def test_asyncpg_types(connect: Connect, kind: str, value: object) -> None:
     """The same with asyncpg, which is always binary and always prepares."""
-    connection = await _asyncpg(target)
+    connection = await connect()
     for _ in range(2):
         assert tuple(await connection.fetchrow(f"SELECT $1::{kind}, NULL::{kind}", value)) == (value, None)
     await connection.close()
@@ -75,11 +91,11 @@ async def test_psycopg_prepares_over_many_servers(target: Target) -> None:
     await asyncio.gather(*(work(number) for number in range(20)))
 
 
-async def test_asyncpg_prepares_over_many_servers(target: Target) -> None:
+async def test_asyncpg_prepares_over_many_servers(connect: Connect) -> None:
     """asyncpg names its statements alike in every connection."""
 
     async def work(number: int) -> None:
-        connection = await _asyncpg(target)
+        connection = await connect()
         statement = await connection.prepare(f"SELECT $1::int + {number * 1000}")
         for turn in range(15):
             assert await statement.fetchval(turn) == number * 1000 + turn
@@ -89,9 +105,9 @@ async def test_asyncpg_prepares_over_many_servers(target: Target) -> None:
     await asyncio.gather(*(work(number) for number in range(20)))
 
 
-async def test_asyncpg_transactions_and_savepoints(target: Target) -> None:
+async def test_asyncpg_transactions_and_savepoints(connect: Connect) -> None:
     """What was rolled back is gone, what was committed is there."""
-    connection = await _asyncpg(target)
+    connection = await connect()
     await connection.execute("DROP TABLE IF EXISTS savepoints; CREATE TABLE savepoints (a int PRIMARY KEY)")
     async with connection.transaction():
         await connection.execute("INSERT INTO savepoints VALUES (1)")
@@ -127,9 +143,9 @@ async def test_errors_keep_their_fields(target: Target) -> None:
         assert await cursor.fetchone() == (1,)
 
 
-async def test_executemany(target: Target) -> None:
+async def test_executemany(target: Target, connect: Connect) -> None:
     """Thousands of rows by the fast way of each driver."""
-    connection = await _asyncpg(target)
+    connection = await connect()
     await connection.execute("DROP TABLE IF EXISTS many; CREATE TABLE many (a int, b text)")
     await connection.executemany("INSERT INTO many VALUES ($1, $2)", [(n, f"row {n}") for n in range(3_000)])
     await connection.close()
@@ -178,7 +194,7 @@ async def test_pipeline_is_one_transaction_until_its_sync(target: Target) -> Non
         assert await cursor.fetchone() == (0,)
 
 
-async def test_copy_of_the_drivers(target: Target) -> None:
+async def test_copy_of_the_drivers(target: Target, connect: Connect) -> None:
     """In and out, text and binary, with an error in between."""
     async with await psycopg.AsyncConnection.connect(target.dsn()) as connection:
         await connection.execute("DROP TABLE IF EXISTS lines")
@@ -196,13 +212,13 @@ async def test_copy_of_the_drivers(target: Target) -> None:
             async with cursor.copy("COPY lines FROM STDIN") as copy:
                 await copy.write("no number\tx\n")
         await connection.rollback()
-    other = await _asyncpg(target)
+    other = await connect()
     await other.copy_records_to_table("lines", records=[(n, None) for n in range(5_000)])
     assert await other.fetchval("SELECT count(*) FROM lines") == 10_000
     await other.close()
 
 
-async def test_server_side_cursors(target: Target) -> None:
+async def test_server_side_cursors(target: Target, connect: Connect) -> None:
     """A cursor lives as long as its transaction, whoever else works in between."""
 
     async def scroll(number: int) -> None:
@@ -217,7 +233,7 @@ async def test_server_side_cursors(target: Target) -> None:
             await connection.commit()
 
     await asyncio.gather(*(scroll(number * 1_000) for number in range(8)))
-    other = await _asyncpg(target)
+    other = await connect()
     async with other.transaction():
         seen = [row[0] async for row in other.cursor("SELECT generate_series(1, 500)", prefetch=7)]
     assert seen == list(range(1, 501))
@@ -245,10 +261,10 @@ async def _crowd(target: Target) -> None:
     await asyncio.gather(*(one(number) for number in range(30)))
 
 
-async def test_listen_and_notify(target: Target) -> None:
+async def test_listen_and_notify(target: Target, connect: Connect) -> None:
     """A notification comes to who listens, with its payload, while he is idle; not to others."""
     heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-    listener, other, speaker = [await _asyncpg(target) for _ in range(3)]
+    listener, other, speaker = [await connect() for _ in range(3)]
     await listener.add_listener("drivers", lambda _c, _p, channel, payload: heard.put_nowait((channel, payload)))
     await other.fetchval("SELECT 1")
     await _crowd(target)
@@ -282,7 +298,7 @@ async def test_settings_are_each_sessions_own(target: Target) -> None:
                 await asyncio.sleep(0.001)
                 assert await show("TimeZone") == zone
                 assert await show("statement_timeout") in {f"{number + 100}s", f"{(number + 100) // 60}min"}
-                assert await show("search_path") == f"own_{number}, public"
+                assert await show("search_path") == f"own_{number},public"
                 assert await show("application_name") == f"app {number}"
                 async with connection.transaction():
                     await connection.execute("SET LOCAL work_mem = '1MB'")
@@ -290,15 +306,15 @@ async def test_settings_are_each_sessions_own(target: Target) -> None:
                 assert await show("work_mem") != "1MB"
             await connection.execute("SET search_path = elsewhere")
             await connection.execute("RESET search_path")
-            assert await show("search_path") == f"own_{number}, public"
+            assert await show("search_path") == f"own_{number},public"
             assert connection.info.parameter_status("TimeZone") == zone
 
     await asyncio.gather(*(work(number) for number in range(24)))
 
 
-async def test_temporary_tables_and_advisory_locks_stay_with_their_session(target: Target) -> None:
+async def test_temporary_tables_and_advisory_locks_stay_with_their_session(target: Target, connect: Connect) -> None:
     """Two sessions, the same names, different contents, many others in between."""
-    first, second = await _asyncpg(target), await _asyncpg(target)
+    first, second = await connect(), await connect()
     for number, connection in enumerate((first, second)):
         await connection.execute("CREATE TEMP TABLE own (a int)")
         await connection.execute("INSERT INTO own VALUES ($1)", number)
@@ -309,7 +325,7 @@ async def test_temporary_tables_and_advisory_locks_stay_with_their_session(targe
         assert not await connection.fetchval("SELECT pg_try_advisory_lock(42, $1)", 1 - number)
     await second.close()
     await asyncio.sleep(0.5)
-    third = await _asyncpg(target)
+    third = await connect()
     assert await third.fetchval("SELECT to_regclass('pg_temp.own')") is None
     assert await third.fetchval("SELECT pg_try_advisory_lock(42, 1)")
     assert not await third.fetchval("SELECT pg_try_advisory_lock(42, 0)")
@@ -343,9 +359,9 @@ async def test_notices_arrive_in_order_and_before_the_result(target: Target) -> 
         assert notices == [f"notice {n}" for n in range(1, 20_001)]
 
 
-async def test_schema_change_under_prepared_statements(target: Target) -> None:
+async def test_schema_change_under_prepared_statements(connect: Connect) -> None:
     """A statement whose table has changed is prepared anew, not lost."""
-    first, second = await _asyncpg(target), await _asyncpg(target)
+    first, second = await connect(), await connect()
     await first.execute("DROP TABLE IF EXISTS changing; CREATE TABLE changing (a int)")
     await first.execute("INSERT INTO changing VALUES (1)")
     for connection in (first, second):

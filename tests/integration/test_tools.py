@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tests.integration.target import Target
 
 
+pytestmark = pytest.mark.parametrize("target", ["direct", "forebay", "rotating"], indirect=True)
+
+
 def run(target: Target, program: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program of the wheel against the target; its own status is checked by the caller."""
     env = {
