@@ -25,7 +25,8 @@ The order that the users of the machine keep
 --------------------------------------------
 Reader: lookup; on a miss capture, *then* let the snapshot be taken (the query or its Bind leaves), then fill
 with the captured stamp. Writer: mark, *then* send what can commit, learn the outcome, unmark, acknowledge.
-A hit is checked and written with no wait in between.
+A hit is checked and written with no wait in between. (The promise would survive the wait, for the read began
+before it; but the client would be given what others already know to be past.)
 
 Why the promise holds
 ---------------------

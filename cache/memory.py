@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cache.key import Key
 
 # Bytes that an entry takes besides its contents, measured with tracemalloc and rounded up: the objects of
-# key, entry and node with the place in the dict, and the pairs of the stamp. Cells (600 bytes) are not counted:
-# while tags are tables, there are few of them and all entries share them.
+# key, entry and node with the place in the dict, and the pairs of the stamp. Cells (600 bytes) are not
+# counted: while tags are tables, there are few of them and all entries share them.
 OVERHEAD: Final = 640
 PER_TAG: Final = 72
 
@@ -114,9 +114,7 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget every entry."""
         node = self._oldest
-        while (
-            node is not None
-        ):  # neighbours refer to each other: untied, they go at once, without the collector
+        while node is not None:  # neighbours refer to each other: untied, they go at once, without the collector
             node.older = None
             node.newer, node = None, node.newer
         self._nodes.clear()
