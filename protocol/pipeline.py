@@ -47,21 +47,49 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from protocol.errors import RemoteProtocolError
+from protocol.replies import (
+    ANY_TIME,
+    BIND,
+    CLOSE,
+    COPY_END,
+    DESCRIBE_PORTAL,
+    DESCRIBE_STATEMENT,
+    END,
+    END_LOOK,
+    EXECUTE,
+    EXTENDED,
+    FAKE,
+    FORWARD,
+    FUNCTION,
+    PARSE,
+    QUERY,
+    ROW,
+    RULES,
+    SWALLOW,
+    SYNC,
+    WITHIN_LOOK,
+    WITHIN_PASS,
+)
 
-QUERY: Final = 0
-FUNCTION: Final = 1
-PARSE: Final = 2
-BIND: Final = 3
-CLOSE: Final = 4
-DESCRIBE_STATEMENT: Final = 5
-DESCRIBE_PORTAL: Final = 6
-EXECUTE: Final = 7
-SYNC: Final = 8
-COPY_END: Final = 9
-
-FORWARD: Final = 0
-SWALLOW: Final = 1
-FAKE: Final = 2
+__all__ = [
+    "BIND",
+    "CLOSE",
+    "COPY_END",
+    "DESCRIBE_PORTAL",
+    "DESCRIBE_STATEMENT",
+    "EXECUTE",
+    "FAKE",
+    "FORWARD",
+    "FUNCTION",
+    "HOLD",
+    "PARSE",
+    "QUERY",
+    "SWALLOW",
+    "SYNC",
+    "Entry",
+    "Finished",
+    "Pipeline",
+]
 
 HOLD: Final = 64 * 1024
 """Bytes; a message longer than this is never held back to be looked at."""
@@ -70,35 +98,23 @@ Entry = tuple[int, int, object, bytes]
 
 _header = Struct(">BI").unpack_from
 
-# Which kinds of request a reply may answer, and whether it ends them. Keys are the message bytes of the manual.
-_EXTENDED = frozenset((PARSE, BIND, CLOSE, DESCRIBE_STATEMENT, DESCRIBE_PORTAL, EXECUTE))
-_ENDS: Final[dict[int, frozenset[int]]] = {
-    0x31: frozenset((PARSE,)),  # 1 ParseComplete
-    0x32: frozenset((BIND,)),  # 2 BindComplete
-    0x33: frozenset((CLOSE,)),  # 3 CloseComplete
-    0x54: frozenset((DESCRIBE_STATEMENT, DESCRIBE_PORTAL)),  # T RowDescription
-    0x6E: frozenset((DESCRIBE_STATEMENT, DESCRIBE_PORTAL)),  # n NoData
-    0x43: frozenset((EXECUTE,)),  # C CommandComplete
-    0x49: frozenset((EXECUTE,)),  # I EmptyQueryResponse
-    0x73: frozenset((EXECUTE,)),  # s PortalSuspended
-    0x5A: frozenset((SYNC, QUERY, FUNCTION)),  # Z ReadyForQuery
-}
-_WITHIN: Final[dict[int, frozenset[int]]] = {
-    0x44: frozenset((QUERY, EXECUTE)),  # D DataRow
-    0x54: frozenset((QUERY,)),
-    0x43: frozenset((QUERY,)),
-    0x49: frozenset((QUERY,)),
-    0x74: frozenset((DESCRIBE_STATEMENT,)),  # t ParameterDescription
-    0x47: frozenset((QUERY, EXECUTE)),  # G CopyInResponse
-    0x48: frozenset((QUERY, EXECUTE)),  # H CopyOutResponse
-    0x64: frozenset((QUERY, EXECUTE)),  # d CopyData
-    0x63: frozenset((QUERY, EXECUTE)),  # c CopyDone
-    0x56: frozenset((FUNCTION,)),  # V FunctionCallResponse
-}
-_ANY_TIME: Final = frozenset((0x4E, 0x41, 0x53, 0x45))  # N A S E
 _STREAMED: Final = frozenset((0x44, 0x64, 0x45, 0x4E, 0x54, 0x74, 0x41, 0x56))  # D d E N T t A V
 _ALWAYS_STREAMED: Final = frozenset((0x44, 0x64))
 _STATUS: Final = frozenset((0x49, 0x54, 0x45))  # I T E
+
+
+_EXECUTION: Final[tuple[Entry, ...]] = ((BIND, FORWARD, None, b""), (EXECUTE, FORWARD, None, b""))
+_DESCRIBED_EXECUTION: Final = (_EXECUTION[0], (DESCRIBE_PORTAL, FORWARD, None, b""), _EXECUTION[1])
+_NOBODY: Final[Entry] = (SYNC + 8, FORWARD, None, b"")  # in place of a request when nothing is outstanding
+
+
+def _is_held(tag: int, length: int) -> bool:
+    """Must a message that is not all there wait for its rest? Raises if the rest would be too much."""
+    if tag in _ALWAYS_STREAMED or (length > HOLD and tag in _STREAMED):
+        return False
+    if length > HOLD:
+        raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
+    return True
 
 
 class Finished(NamedTuple):
@@ -190,6 +206,12 @@ class Pipeline:
             self.batch += 1
         self.queue.append((kind, action, note, b""))
 
+    def add_execution(self, described: bool, note: object) -> None:
+        """Bind, Describe of the portal if so, Execute and Sync, all to be passed on. Only while not skipping."""
+        self.batch += 1
+        self.queue.extend(_DESCRIBED_EXECUTION if described else _EXECUTION)
+        self.queue.append((SYNC, FORWARD, note, b""))
+
     def add_fake(self, kind: int, reply: bytes, note: object = None) -> None:
         """A request that is answered by us, in its place."""
         if self.skipping:
@@ -264,15 +286,19 @@ class Pipeline:
             end = position + 1 + length
             if length < 4:
                 raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
-            if end > size and (length <= HOLD or tag not in _STREAMED) and tag not in _ALWAYS_STREAMED:
-                if length > HOLD:
-                    raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
+            if end > size and _is_held(tag, length):
                 break
-            if tag == 0x44 and queue and queue[0][0] in _WITHIN[0x44]:
+            head = queue[0] if queue else _NOBODY
+            swallow = head[1]
+            rule = RULES.get(head[0] << 8 | tag, 0)
+            if rule == ROW:
                 self.rows += 1
-                swallow = queue[0][1]
-            else:
-                swallow = self._message(tag, data, position + 5, end if end < size else size)
+            elif rule == END:
+                queue.popleft()
+                if head[2] is not None:
+                    self.proved.append(head[2])
+            elif rule != WITHIN_PASS:
+                swallow = self._message(rule, tag, data, position + 5, end if end < size else size)
             if swallow:
                 if start < position:
                     out = out or []
@@ -295,43 +321,39 @@ class Pipeline:
             out.append(self.take_fakes())
         return b"".join(out)
 
-    def _message(self, tag: int, data: bytes, body: int, end: int) -> int:
-        """One message that is not a row. Returns SWALLOW or FORWARD."""
+    def _message(self, rule: int, tag: int, data: bytes, body: int, end: int) -> int:
+        """One message whose content matters, or that answers nothing. Returns SWALLOW or FORWARD."""
         queue = self.queue
-        if queue:
-            kind, action, note, _ = queue[0]
-            if tag in _ENDS and kind in _ENDS[tag]:
-                queue.popleft()
-                if tag == 0x5A:
-                    return self._ready(data, body, end, action, note)
-                if tag == 0x43:
-                    self.last_tag = data[body : end - 1]
-                if kind == EXECUTE:
-                    self._copy_over()
-                if note is not None:
-                    self.proved.append(note)
-                return action
-            if tag in _WITHIN and kind in _WITHIN[tag]:
-                if tag == 0x43:
-                    self.last_tag = data[body : end - 1]
-                    self._copy_over()
-                elif tag == 0x47:
-                    self._copy_begins()
-                return action
-        else:
-            action = FORWARD
-        if tag not in _ANY_TIME:
+        kind, action, note, _ = queue[0] if queue else _NOBODY
+        if rule == END_LOOK:
+            queue.popleft()
+            if tag == 0x5A:
+                return self._ready(data, body, end, action, note)
+            if tag == 0x43:
+                self.last_tag = data[body : end - 1]
+            self.copy_in = False
+            self.withheld_syncs = 0
+            if note is not None:
+                self.proved.append(note)
+            return action
+        if rule == WITHIN_LOOK:
+            if tag == 0x43:
+                self.last_tag = data[body : end - 1]
+                self.copy_in = False
+                self.withheld_syncs = 0
+            else:
+                self._copy_begins()
+            return action
+        if tag not in ANY_TIME:
             what = "that answers nothing" if queue else "although nothing was asked"
             raise RemoteProtocolError(f"the server sent a message of type {chr(tag)!r} {what}")
         if tag == 0x45:
-            (self.swallowed_errors if action == SWALLOW and queue[0][0] <= FUNCTION else self.errors).append(
-                data[body : min(end, body + HOLD)]
-            )
+            swallowed = action == SWALLOW and kind <= FUNCTION
+            (self.swallowed_errors if swallowed else self.errors).append(data[body : min(end, body + HOLD)])
             return self._error(action)
         if tag == 0x53:
             self.parameters.append((data[body:end], action == FORWARD))
-            return action
-        if action != SWALLOW:
+        elif action != SWALLOW:
             self.notices += 1
         return action
 
@@ -339,7 +361,8 @@ class Pipeline:
         if end - body != 1 or data[body] not in _STATUS:
             raise RemoteProtocolError("the server sent a malformed ReadyForQuery")
         self.status = data[body]
-        self._copy_over()
+        self.copy_in = False
+        self.withheld_syncs = 0
         if action == SWALLOW:
             if note is not None:
                 self.proved.append(note)
@@ -357,7 +380,7 @@ class Pipeline:
         queue = self.queue
         copying = self.copy_in
         self.copy_in = False
-        if queue and queue[0][0] in _EXTENDED:
+        if queue and queue[0][0] in EXTENDED:
             while queue and queue[0][0] != SYNC:
                 _, did, note, _ = queue.popleft()
                 if did == FAKE:
@@ -386,7 +409,3 @@ class Pipeline:
                 self.dropped.append(queue[1][2])
             del queue[1]
         self.copy_in = True
-
-    def _copy_over(self) -> None:
-        self.copy_in = False
-        self.withheld_syncs = 0
