@@ -20,7 +20,7 @@ from .closure import descendants, written
 from .facts import Bypass, Cast, Facts, Kind, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .catalog import Builtin, Catalog, Relation
     from .facts import Call, Event, Name
@@ -79,6 +79,15 @@ def reach(facts: Facts, catalog: Catalog, search_path: tuple[str, ...], user: st
     writes, ddl, taints = judge.effects()
     bypass = facts.bypass if facts.bypass is not None else judge.bypass()
     return Reach(judge.reads() if bypass is None else _NOTHING, writes, bypass, ddl, facts.taints or taints)
+
+
+def parameters_plain(types: Iterable[int], catalog: Catalog) -> bool:
+    """Whether parameters declared with these type OIDs (0 = not declared) mean the same at any time.
+
+    A declared timetz or regclass does not, nor does a type of a user that is no enum, domain or composite of
+    plain ones: then the statement must bypass the cache, whatever its facts say.
+    """
+    return all(oid == 0 or catalog.types.is_plain(oid) for oid in types)
 
 
 def _united(parts: list[Reach], facts: Facts) -> Reach:

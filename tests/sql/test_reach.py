@@ -10,7 +10,7 @@ import pytest
 
 from sql.analyse import analyse
 from sql.facts import Bypass
-from sql.reach import Reach, reach
+from sql.reach import Reach, parameters_plain, reach
 from tests.sql.schema import NOISY, SCHEMA, names, snapshot
 
 if TYPE_CHECKING:
@@ -348,6 +348,13 @@ async def test_extensions_leave_builtin_names_usable(postgres: Cluster, database
     catalog = await snapshot(postgres, database)
     found = _reach("SELECT min(id) FROM t", catalog)
     assert (found.bypass, found.writes) == (Bypass.UNKNOWN_FUNCTION, None)
+
+
+def test_declared_parameters(catalog: Catalog) -> None:
+    int4, text, timestamptz, timetz, regclass = 23, 25, 1184, 1266, 2205
+    assert parameters_plain((0, int4, text, timestamptz), catalog)
+    assert not parameters_plain((int4, timetz), catalog)
+    assert not parameters_plain((regclass,), catalog)
 
 
 _ORACLE: Final = [
