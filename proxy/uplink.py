@@ -59,6 +59,8 @@ _KINDS = {
     tags.CLOSE: CLOSE,
 }
 FAILED = 0x45
+_EXECUTION = build.execute("", 0) + build.sync()
+_DESCRIBED_EXECUTION = build.describe("P", "") + _EXECUTION
 
 
 class Terminated(Exception):
@@ -86,6 +88,8 @@ class Uplink:
         (at least 5). Raises RemoteProtocolError for what no server should see, Terminated at a Terminate.
         """
         size = len(data)
+        if not self.left and data[0] == tags.BIND and (whole := self._execution(data, size, server)) is not None:
+            return whole, size, 5
         up: list[bytes] = []
         position = start = 0
         if self.left:
@@ -135,6 +139,34 @@ class Uplink:
         if start < position:
             up.append(data[start:position])
         return b"".join(up), position, needed
+
+    def _execution(self, data: bytes, size: int, server: Server) -> bytes | None:
+        """What drivers send all day, in one go: Bind of a named statement to the unnamed portal, perhaps Describe,
+        Execute of all rows, Sync. None if it is anything else, or if there is more to it.
+        """
+        _, length = _header(data, 0)
+        end = 1 + length
+        described = data.endswith(_DESCRIBED_EXECUTION) and size - end == len(_DESCRIBED_EXECUTION)
+        if not described and not (size - end == len(_EXECUTION) and data.endswith(_EXECUTION)):
+            return None
+        name_end = data.find(0, 6, end)
+        if data[5] or name_end <= 6:
+            return None
+        pipeline = server.pipeline
+        statement = self.statements.get(data[6:name_end])
+        if statement is None or pipeline.skipping or pipeline.copy_in:
+            return None
+        if server.statements.presence(statement, pipeline.batch) is not Presence.PRESENT:
+            return None
+        conductor = self._conductor
+        known = conductor.bound(statement)
+        self.portals[b""] = (known, statement)
+        conductor.executes(known, statement.query, server, partial=False)
+        self.open = False
+        pipeline.add_execution(described, conductor.sync(server))
+        name = statement.bind_name
+        length = 4 + len(name) + size - name_end - (size - end)
+        return b"B%b\0%b%b" % (length.to_bytes(4, "big"), name, data[name_end + 1 :])
 
     # Each of these returns what replaces the message, or None to pass it on as it is.
 
