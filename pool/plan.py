@@ -82,4 +82,4 @@ def to_close(
 
 def retry_delay(failures: int, limits: PoolLimits, jitter: float) -> float:
     """Seconds to wait after this many failures in a row; ``jitter`` in [0, 1)."""
-    return min(limits.retry_max, limits.retry_delay * 2.0 ** min(failures - 1, 30)) * (0.75 + 0.5 * jitter)
+    return min(limits.retry_max, limits.retry_delay * 2.0 ** min(failures - 1, 30)) * (0.75 + 0.25 * jitter)

@@ -112,17 +112,23 @@ class Pool:
 
     def acquire(self, waiter: Waiter, now: float) -> Server | None:
         """A connection now, or None: then ``lease_granted`` or ``lease_failed`` will be called, once."""
-        if self._idle and not self._waiters:
+        checking = False
+        if self._idle:
             server = self._idle.popleft() if self.limits.rotate else self._idle.pop()
-            if now - server.idle_since < self.limits.check_after_idle:
+            if now - server.idle_since < self.limits.check_after_idle and not self._waiters:
                 server.take(waiter.owner, now)
                 self.counters.leases += 1
                 return server
-            server.check()
+            server.check()  # if it is alive it serves the queue, else another is opened
+            checking = True
+        if self._closed:
+            asyncio.get_running_loop().call_soon(waiter.lease_failed, _closed())
+            return None
         self._waiters[waiter] = now
         self.counters.waits += 1
         self._arm_queue_timer(now)
-        self.replan(now)
+        if not checking:
+            self.replan(now)
         return None
 
     def withdraw(self, waiter: Waiter) -> bool:
@@ -208,11 +214,12 @@ class Pool:
     async def _open(self) -> None:
         generation = self.generation
         target = self.target
+        failures = self._failures
         try:
             opened = await open_server(target)
         except ServerUnavailable as error:
             self._opening -= 1
-            self._open_failed(error)
+            self._open_failed(error, failures)
             return
         except BaseException:
             self._opening -= 1
@@ -238,11 +245,11 @@ class Pool:
             self.available(server)
         self.replan(now)
 
-    def _open_failed(self, error: ServerUnavailable) -> None:
+    def _open_failed(self, error: ServerUnavailable, failures_before: int) -> None:
         self.counters.open_failures += 1
         failures = self.counters.failures
         failures[error.sqlstate] = failures.get(error.sqlstate, 0) + 1
-        self._failures += 1
+        self._failures = max(self._failures, min(self._failures, failures_before) + 1)  # together they count as one
         self._last_error = error
         delay = retry_delay(self._failures, self.limits, random.random())
         now = self._clock()
@@ -323,7 +330,7 @@ class Pool:
         for timer in (self._queue_timer, self._retry_timer):
             if timer is not None:
                 timer.cancel()
-        failure = error or PoolClosed("57P01", "the proxy is shutting down")
+        failure = error or _closed()
         for waiter in list(self._waiters):
             del self._waiters[waiter]
             waiter.lease_failed(failure)
@@ -349,3 +356,7 @@ class Pool:
             longest_wait=self._longest_wait(self._clock()),
             failing=self._last_error.message if self._last_error is not None else "",
         )
+
+
+def _closed() -> PoolClosed:
+    return PoolClosed("57P01", "the proxy is shutting down")
