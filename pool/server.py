@@ -101,6 +101,7 @@ class Server(asyncio.Protocol):
         self.transport = opened.transport
         self._deadline: asyncio.TimerHandle | None = None
         self._paused = False
+        self._congested = False  # the owner has been told to write no more
 
     # -- asyncio ----------------------------------------------------------------------------------------------------
 
@@ -127,10 +128,12 @@ class Server(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self.owner is not None:
+            self._congested = True
             self.owner.server_congested(True)
 
     def resume_writing(self) -> None:
-        if self.owner is not None:
+        if self.owner is not None and self._congested:
+            self._congested = False
             self.owner.server_congested(False)
 
     # -- what the owner does ----------------------------------------------------------------------------------------
@@ -180,7 +183,10 @@ class Server(asyncio.Protocol):
         ``after`` is called with True once the server has answered everything and is outside a transaction, with False
         if that can no longer be learnt.
         """
-        self.owner = None
+        owner, self.owner = self.owner, None
+        if self._congested and owner is not None:
+            self._congested = False
+            owner.server_congested(False)
         if self.closed:
             self._tell(False)
             return
@@ -195,9 +201,13 @@ class Server(asyncio.Protocol):
         self.settling = True
         if self.pipeline.queue or self.pipeline.skipping:
             self.pool.abandoned(self)
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(self.pool.limits.cancel_timeout, self.close, "it did not come to rest")
+        self._limit("it did not come to rest")
         self._settle()
+
+    def _limit(self, reason: str) -> None:
+        timeout = self.pool.limits.cancel_timeout
+        if timeout and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(timeout, self.close, reason)
 
     @property
     def dirty(self) -> bool:
@@ -227,6 +237,7 @@ class Server(asyncio.Protocol):
         if pipeline.swallowed_errors:
             self.close("it could not be cleaned")
         elif pipeline.status != IDLE_IN_BLOCK:
+            self.tainted = True  # settings go back to what they were before the block, and nobody follows that
             self._clean("ROLLBACK")
         elif self.used_up:
             self.used_up = self.tainted = False
@@ -264,8 +275,7 @@ class Server(asyncio.Protocol):
     def check(self) -> None:
         """An empty query, to see that the connection is alive; the pool hears of it through ``available``."""
         self.settling = True
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(self.pool.limits.cancel_timeout, self.close, "it does not answer")
+        self._limit("it does not answer")
         self._clean("")
 
     def _unowned(self) -> None:
@@ -315,4 +325,6 @@ class Server(asyncio.Protocol):
         pipeline.proved.clear()
         pipeline.dropped.clear()
         if self.owner is None:
+            if any(forwarded for _, forwarded in pipeline.parameters):  # the last owner's doing, and it has gone
+                self.tainted = True
             pipeline.parameters.clear()

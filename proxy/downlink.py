@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
+from pool.prepared import PREFIX
 from pool.server import IDLE_IN_BLOCK
 from pool.settings import NEVER_SET
 from protocol import build
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from protocol.pipeline import Finished, Pipeline
     from proxy.session import Session
     from proxy.turn import Effects, Turn
+    from sql.facts import SettingChange
 
 _SYNC = build.sync()
 _REPORTED = frozenset(
@@ -68,20 +70,25 @@ class Downlink:
             pipeline.finished.clear()
             if out:
                 session.transport.write(out)
-            self._rest(server)
+            self.rest(server)
             return
         if out:
             session.transport.write(out)
         if pipeline.owes_sync:
             pipeline.owes_sync = False
+            session.uplink.open = False
             pipeline.add(SYNC, session.sync(server))
             server.transport.write(_SYNC)
+        elif not pipeline.queue:
+            self.rest(server)
 
     def _finished(self, finished: Finished, server: Server, now: float, *, alone: bool) -> None:
         session = self._session
         turn = cast("Turn", finished.note)
         if finished.error is not None:
             turn.sqlstate = sqlstate_of(finished.error)
+            if turn.sqlstate == "0A000" or PREFIX in finished.error:  # "cached plan must not change result type"
+                server.statements.doubt()
         while self.turns:
             first = self.turns.popleft()
             if first is turn:
@@ -118,24 +125,39 @@ class Downlink:
     def _take_effect(self, turn: Turn, effects: Effects | None, finished: Finished, server: Server) -> None:
         session = self._session
         if session.ledger.finished(turn, finished.status, finished.tag):
-            profiles = session.pool.profiles
-            profile = session.profile
-            for change in session.ledger.take_settings():
-                if change.name == "*":
-                    kept = {n: v for n, v in profile.values.items() if _follows_report(n, server)}
-                    profile = profiles.of(kept)
-                elif not _follows_report(change.name.lower(), server):
-                    profile = profiles.changed(profile, change.name, change.value)
-            session.profile = server.profile = profile
+            self._follow(session.ledger.take_settings(), server)
         if effects is None or turn.sqlstate is not None:
             return
         if effects.forgets:
             session.uplink.statements.clear()
             server.statements.clear()
-        if effects.resets:
-            session.profile = session.startup_profile  # a reset leads to where this client started
 
-    def _rest(self, server: Server) -> None:
+    def _follow(self, changes: list[SettingChange], server: Server) -> None:
+        """Settings have been committed: what the server has now, and what the session is to have from now on.
+
+        A reset leads a server to its own default, but a session to where its client started.
+        """
+        session = self._session
+        profiles = session.pool.profiles
+        start = session.startup_profile.values
+        there = session.profile
+        back: set[str] = set()
+        for change in changes:
+            name = change.name.lower()
+            if name == "*":
+                there = profiles.of({n: v for n, v in there.values.items() if _follows_report(n, server)})
+                back.update(start)
+                continue
+            if not _follows_report(name, server):
+                there = profiles.changed(there, name, change.value)
+            if change.value is None and name in start:
+                back.add(name)
+            else:
+                back.discard(name)
+        server.profile = there
+        session.profile = profiles.of({**there.values, **{n: start[n] for n in back}}) if back else there
+
+    def rest(self, server: Server) -> None:
         """If nothing is outstanding the lease ends, unless something keeps it."""
         session = self._session
         pipeline = server.pipeline
@@ -214,16 +236,28 @@ class Downlink:
         if server is None:
             return
         session = self._session
-        left = session.ledger.leave(self.all_turns())
+        turns = self.all_turns()
+        left = session.ledger.leave(turns)
         self.turns.clear()
         if left:
             database = session.database
             server.after = lambda known: database.settled(left, server, known=known)
         if session.ledger.pins or not session.shared:
             server.used_up = True
-        if session.ledger.taints:
+        if session.ledger.taints or session.ledger.take_settings():
             server.tainted = True
+        for turn in turns:
+            if turn.effects is not None:
+                _suspect(server, turn.effects)
         server.give_back(half_sent=half_sent)
+
+
+def _suspect(server: Server, effects: Effects) -> None:
+    """Nobody will hear how this ended: it may have left traces in the server's session."""
+    if effects.pins or effects.forgets:
+        server.used_up = True
+    if effects.settings or effects.taints:
+        server.tainted = True
 
 
 def _follows_report(name: str, server: Server) -> bool:

@@ -39,7 +39,6 @@ class Ledger:
         "_savepoints",
         "_settings",
         "pins",
-        "resets",
         "taints",
     )
 
@@ -50,7 +49,6 @@ class Ledger:
         self._savepoints = False
         self.pins: set[Pin] = set()
         self.taints = False
-        self.resets = False
 
     # -- while messages go out ----------------------------------------------------------------------------------------
 
@@ -75,7 +73,6 @@ class Ledger:
             effects.pins.extend(pin for pin in statement.pins if pin in self._database.pinning)
             effects.unpins.extend(statement.unpins)
             effects.settings.extend(change for change in statement.settings if not change.local)
-            effects.resets = effects.resets or any(change.name == "*" for change in statement.settings)
             kind = statement.kind
             if kind is Kind.UNKNOWN:
                 effects.pins.append(Pin.UNKNOWN)

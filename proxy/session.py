@@ -81,7 +81,7 @@ class Session(asyncio.Protocol):
         self.turn: Turn | None = None  # the one whose messages are coming in
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
-        self.shared = database.pool_mode == "transaction"
+        self.shared = database.pool_mode != "session"
         self._inbox = Inbox()
         self._reading_paused = False
         self._view: View | None = None
@@ -116,6 +116,8 @@ class Session(asyncio.Protocol):
                     server.transport.write(up)
                 if used < len(data):
                     self._inbox.hold(data[used:], needed)
+                if not server.pipeline.queue:  # nothing was asked of it, and nothing will come that ends the lease
+                    self.down.rest(server)
                 return
         except Terminated:
             self.leave()

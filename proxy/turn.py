@@ -42,7 +42,6 @@ class Effects:
     ddl: bool = False
     taints: bool = False
     forgets: bool = False  # DISCARD ALL or DEALLOCATE ALL: prepared statements are gone
-    resets: bool = False  # RESET ALL or DISCARD ALL
     commits: bool = False  # it holds a statement that may end the transaction it is in
     savepoints: bool = False
     statements: int = 0
