@@ -5,6 +5,7 @@ The database is shared by the tests of a module, which therefore name their tabl
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from tests.integration.target import Target
 from tests.support.forebay import Forebay, forebay_before
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.support.postgres import Cluster
 
@@ -53,3 +54,10 @@ def target(request: pytest.FixtureRequest, postgres: Cluster, shared_database: s
 def through(proxy: Forebay, postgres: Cluster, shared_database: str) -> Target:
     """The module's database, reached through Forebay only."""
     return Target(postgres, proxy, shared_database)
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """What is opened here is closed at the end of the test."""
+    async with AsyncExitStack() as opened_here:
+        yield opened_here

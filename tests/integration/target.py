@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from tests.support import frames
+from tests.support.forebay import forebay
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AsyncExitStack
 
     from tests.support.forebay import Forebay
     from tests.support.postgres import Cluster
@@ -111,6 +113,14 @@ class Target:
                 await bystander
             assert served
         await self.check()
+
+
+async def behind(stack: AsyncExitStack, cluster: Cluster, **settings: Any) -> Target:
+    """A Forebay of one's own, without a cache unless asked for; `stack` ends it."""
+    login = f"{cluster.superuser}:{cluster.password}@{cluster.host}:{cluster.port}"
+    every = {"databases": {"*": {"url": f"postgresql://{login}"}}, "cache": {"mode": "off"}, **settings}
+    proxy = await stack.enter_async_context(forebay(every, cluster.superuser, cluster.password))
+    return Target(cluster, proxy, "postgres")
 
 
 async def refused(wire: Wire, *sqlstates: str) -> None:

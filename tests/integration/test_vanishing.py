@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import frames
 from tests.support.frames import SYNC, query
+from tests.support.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,15 +29,6 @@ def table(target: Target) -> None:
         "INSERT INTO prey VALUES (0)",
     ):
         target.cluster.execute(statement, database=target.database)
-
-
-async def eventually(question: Callable[[], bool], patience: float = 20.0) -> None:
-    """Ask until the answer is yes; fails when it stays no."""
-    for _ in range(int(patience / 0.05)):
-        if question():
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail("it never came true")
 
 
 def unlocked(target: Target) -> bool:
