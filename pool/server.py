@@ -29,6 +29,11 @@ logger = logging.getLogger("forebay.server")
 
 IDLE_IN_BLOCK = 0x49  # 'I': not in a transaction block
 _SYNC = build.sync()
+_RESET = (
+    "CLOSE ALL;RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL;UNLISTEN *;"
+    "SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP"
+)
+"""What DISCARD ALL does, except for prepared statements and plans, which are ours and true."""
 
 
 class Note(Protocol):
@@ -247,7 +252,7 @@ class Server(asyncio.Protocol):
         elif self.tainted:
             self.tainted = False
             self.profile = self.pool.profiles.empty
-            self._clean("RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL")
+            self._clean(_RESET)
         elif self.statements.strays:
             for name in self.statements.strays:
                 pipeline.add(machine.CLOSE, None, SWALLOW)

@@ -15,7 +15,7 @@ from pool.server import IDLE_IN_BLOCK
 from pool.settings import NEVER_SET
 from protocol import build
 from protocol.hot import error_fields
-from protocol.pipeline import SYNC
+from protocol.pipeline import SWALLOW, SYNC
 
 if TYPE_CHECKING:
     from pool.server import Server
@@ -249,7 +249,22 @@ class Downlink:
         for turn in turns:
             if turn.effects is not None:
                 _suspect(server, turn.effects)
-        server.give_back(half_sent=half_sent)
+        server.give_back(half_sent=half_sent or self._unsynced(server))
+
+    def _unsynced(self, server: Server) -> bool:
+        """A batch whose Sync will never come is void, as PostgreSQL lets it be: our own Sync would commit it.
+
+        True if only closing the connection makes it so; what writes nothing may as well be committed.
+        """
+        session = self._session
+        if not session.uplink.open or server.closed:
+            return False
+        if session.turn is not None and session.turn.effects is not None:
+            return True
+        if not server.pipeline.copy_in:
+            server.pipeline.add(SYNC, None, SWALLOW)
+            server.transport.write(_SYNC)
+        return False
 
 
 def _suspect(server: Server, effects: Effects) -> None:
