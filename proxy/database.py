@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pool.pool import Pool
     from pool.server import Server
     from pool.settings import Profile
-    from proxy.turn import Turn
+    from proxy.turn import Turn, Unjudged
     from sql.catalog import Catalog
     from sql.facts import Pin
     from stats.counters import DatabaseStats
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("forebay.database")
 
 Identity = tuple[str, int]
+_MANY = 10_000  # reads without a catalog; with more it is cheaper to forget all answers
 
 
 class Identities:
@@ -74,6 +75,7 @@ class Database:
         self.statements = Statements(stats.digest)
         self.pools: dict[str, Pool] = {}
         self.writing: set[Turn] = set()
+        self.unjudged: set[Unjudged] = set()  # committed while the catalog was not known
         self.pinning = PINS
         self.orphans: dict[Mark, int] = {}  # marks without a known outcome -> pid of the server process
         self.catalog: Catalog | None = None  # None while it is not known, or in doubt
@@ -124,7 +126,9 @@ class Database:
 
     def judge(self, known: Known, view: View | None) -> Judgement:
         """A statement, seen as well as it can be now."""
-        return view.judge(known) if view is not None else known.blind
+        if view is not None:
+            return view.judge(known)
+        return known.blind if self.caching else known.unwatched
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -156,8 +160,49 @@ class Database:
             if turn.mark is not None:
                 self.mark(turn, None)
 
+    @property
+    def newcomer(self) -> bool:
+        """Others know their catalogs and this one does not: it may be a second name for one of theirs."""
+        return self.identity is None and bool(self._identities.known)
+
+    def judge_again(self, turn: Turn) -> None:
+        """Reads of a turn that were sent while the catalog was not known, if it is known now."""
+        effects = turn.effects
+        if effects is None or self.catalog is None:
+            return
+        for unjudged in effects.blind:
+            writes = self._writes_of(unjudged)
+            effects.writes = None if writes is None or effects.writes is None else effects.writes | writes
+        effects.blind.clear()
+
+    def _writes_of(self, unjudged: Unjudged) -> frozenset[int] | None:
+        known, profile, user = unjudged
+        view = self.view(profile, user)
+        return None if view is None else view.judge(known).writes
+
+    def _catch_up(self) -> None:
+        """The catalog is known again: what was sent meanwhile is judged, before anybody is served."""
+        touched: set[int] | None = set() if len(self.unjudged) < _MANY else None
+        for unjudged in self.unjudged if touched is not None else ():
+            writes = self._writes_of(unjudged)
+            touched = None if touched is None or writes is None else touched | writes
+        self.unjudged.clear()
+        if touched is None or touched:
+            self.cache.unmark(self.cache.mark(write_tags(self.identity, touched), self))
+        for turn in self.writing:
+            if turn.effects is not None and turn.effects.blind:
+                self.judge_again(turn)
+                if turn.effects.writes is None or turn.effects.writes:
+                    self.mark(turn, turn.effects.writes)
+
     def suspect(self, cause: str) -> None:
         """Definitions may have changed: no hits, and all writes touch everything, until the catalog is proved."""
+        for database in self._identities.databases:
+            if database is self or database.identity is None or database.identity == self.identity:
+                database.doubt(cause)
+
+    def doubt(self, cause: str) -> None:
+        """Another name for the same database, or this one, has seen such a statement."""
         self.widen()
         if self.catalog is not None:
             logger.debug("the catalog of %s is in doubt: %s", self.name, cause)
@@ -177,6 +222,7 @@ class Database:
             self._number = self._identities.number(identity, catalog.epoch)
             self._views.clear()
         self.catalog = catalog
+        self._catch_up()
 
     def settled(self, turns: list[Turn], server: Server, *, known: bool) -> None:
         """The client of these turns left. ``known``: the server has answered them all and is outside a transaction."""

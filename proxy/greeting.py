@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from pool.settings import Profile, literal
 from protocol import build
-from protocol.errors import RemoteProtocolError
 from protocol.hot import error_fields
 from protocol.pipeline import QUERY, SWALLOW
+from protocol.startup import split_options
 from proxy.session import Session
 
 if TYPE_CHECKING:
@@ -41,49 +41,9 @@ def startup_settings(parameters: dict[str, str]) -> dict[str, str]:
     """
     settings: dict[str, str] = {}
     if parameters.get("options"):
-        settings.update(_options(parameters["options"]))
+        settings.update((name.lower(), value) for name, value in split_options(parameters["options"]).items())
     settings.update((name.lower(), value) for name, value in parameters.items() if name != "options")
     return settings
-
-
-def _options(text: str) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    words = iter(_words(text))
-    for word in words:
-        if word == "-c":
-            assignment = next(words, "")
-        elif word.startswith(("-c", "--")):
-            assignment = word[2:]
-        else:
-            raise RemoteProtocolError(f'startup option "{word}" is not supported', "42601")
-        name, equals, value = assignment.partition("=")
-        if not equals or not name:
-            raise RemoteProtocolError(f'startup option "{word}" requires a name and a value', "42601")
-        settings[name.replace("-", "_").lower()] = value
-    return settings
-
-
-def _words(text: str) -> list[str]:
-    """Words between blanks; a backslash takes the next character as it is."""
-    words: list[str] = []
-    word: list[str] = []
-    started = escaped = False
-    for character in text:
-        if escaped:
-            word.append(character)
-            escaped = False
-        elif character == "\\":
-            escaped = started = True
-        elif character.isspace():
-            if started:
-                words.append("".join(word))
-            word, started = [], False
-        else:
-            word.append(character)
-            started = True
-    if started:
-        words.append("".join(word))
-    return words
 
 
 class _Answered:

@@ -39,7 +39,7 @@ _READS = frozenset((Kind.SELECT, Kind.EMPTY, Kind.SHOW, Kind.EXPLAIN, Kind.FETCH
 class Known:
     """A statement shape. Compared by identity."""
 
-    __slots__ = ("blind", "digest", "facts", "noisy", "plain_read")
+    __slots__ = ("blind", "digest", "facts", "noisy", "plain_read", "unwatched")
 
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
@@ -54,6 +54,7 @@ class Known:
         )
         self.plain_read = is_plain_read(facts)
         self.blind = _blind(facts, noisy=self.noisy)
+        self.unwatched = _unwatched(facts, noisy=self.noisy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +125,7 @@ class View:
         "_hinted_only",
         "_identity",
         "_judgements",
+        "_misread",
         "blocked",
         "catalog",
         "epoch",
@@ -149,7 +151,8 @@ class View:
         self.user = user
         self.path = path
         self.profile = profile
-        self.blocked = _blocked(profile)
+        self._misread = _misread(profile)
+        self.blocked = _blocked(profile) or self._misread
         self.scope = scope(identity[0], identity[1], user, user, path, _relevant(profile))
         self._identity = identity
         self._hinted_only = hinted_only
@@ -166,6 +169,8 @@ class View:
 
     def _make(self, known: Known) -> Judgement:
         facts = known.facts
+        if self._misread and (facts.backslash or self._misread == "client_encoding"):
+            return known.blind
         reached = reach(facts, self.catalog, self.path, self.user)
         bypass = reached.bypass.value if reached.bypass is not None else self.blocked
         hint = facts.hint
@@ -186,15 +191,30 @@ class View:
 
 
 def _blind(facts: Facts, *, noisy: bool) -> Judgement:
-    """A statement seen without a catalog: nothing may be kept, and what is not plainly a read writes everything."""
+    """A statement seen without a catalog: nothing may be kept, and what is not plainly a read writes everything.
+
+    A plain read may still write, through a view with a function; it is judged again when the catalog is known.
+    """
     plain_read = is_plain_read(facts)
     reads_only = plain_read or facts.begins or facts.ends or facts.kind in (Kind.SET, Kind.RESET)
     return Judgement(
-        quiet=not noisy and plain_read and not facts.functions,
+        quiet=not noisy and plain_read and not facts.functions and not facts.reads,
         bypass="catalog",
         tags=frozenset(),
         writes=frozenset() if reads_only and not facts.functions else None,
         ddl=not reads_only,
+        taints=facts.taints,
+    )
+
+
+def _unwatched(facts: Facts, *, noisy: bool) -> Judgement:
+    """A statement where nothing is ever kept: only what it does to its session matters."""
+    return Judgement(
+        quiet=not (noisy or facts.begins or facts.ends or facts.can_commit),
+        bypass="off",
+        tags=frozenset(),
+        writes=frozenset(),
+        ddl=False,
         taints=facts.taints,
     )
 
@@ -214,8 +234,17 @@ def _relevant(profile: Profile) -> dict[str, str]:
 
 def _blocked(profile: Profile) -> str | None:
     level = profile.values.get("default_transaction_isolation", "read committed").lower()
-    if level not in ("read committed", "read uncommitted"):
-        return "isolation"
+    return None if level in ("read committed", "read uncommitted") else "isolation"
+
+
+_ODD_ENCODINGS = frozenset(("big5", "gb18030", "gbk", "johab", "shift_jis_2004", "sjis", "uhc"))
+"""Their characters may hold bytes that mean something in SQL, such as a backslash."""
+
+
+def _misread(profile: Profile) -> str | None:
+    """Why a text may mean something else to the server than to our parser."""
+    if profile.values.get("client_encoding", "UTF8").lower().replace("-", "").strip() in _ODD_ENCODINGS:
+        return "client_encoding"
     if profile.values.get("standard_conforming_strings", "on") != "on":
         return "lexing"
     return None

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.turn import Effects, Turn
+from proxy.turn import Effects, Turn, Unjudged
 from sql.facts import Kind, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pool.settings import Profile
     from proxy.database import Database
     from proxy.knowledge import Judgement, Known
     from sql.facts import Facts, SettingChange
@@ -34,6 +35,7 @@ class Ledger:
     """The effects of one session. ``pins`` holds why it keeps its server."""
 
     __slots__ = (
+        "_blind",
         "_carried",
         "_database",
         "_savepoints",
@@ -44,6 +46,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._blind: set[Unjudged] = set()  # of the open transaction, to be judged before it commits
         self._carried: set[int] | None = set()  # written in the open transaction; None = anything
         self._settings: list[SettingChange] = []
         self._savepoints = False
@@ -52,12 +55,16 @@ class Ledger:
 
     # -- while messages go out ----------------------------------------------------------------------------------------
 
-    def executes(self, turn: Turn, known: Known, judgement: Judgement) -> None:
-        """A statement that is not quiet is about to be sent."""
+    def executes(self, turn: Turn, known: Known, judgement: Judgement, profile: Profile, user: str) -> None:
+        """A statement that is not quiet is about to be sent, by this user with these settings."""
         effects = turn.effects
         if effects is None:
             effects = turn.effects = Effects()
             self._database.writing.add(turn)
+        if judgement is known.blind:
+            effects.blind.add((known, profile, user))
+            if self._database.newcomer:
+                effects.writes = None
         if judgement.writes is None:
             effects.writes = None
         elif effects.writes is not None:
@@ -87,6 +94,12 @@ class Ledger:
         """The turn's last message is about to leave: mark what it may commit."""
         if not may_commit:
             return
+        if self._blind:
+            turn.effects = turn.effects or Effects()
+            turn.effects.blind |= self._blind
+            self._blind.clear()
+            self._database.writing.add(turn)
+            self._database.judge_again(turn)
         writes: set[int] | None = set()
         for part in (self._carried, *(t.effects.writes for t in (turn, *in_flight) if t.effects is not None)):
             writes = None if writes is None or part is None else writes | part
@@ -101,6 +114,8 @@ class Ledger:
         changed = False
         if effects is not None:
             self._database.writing.discard(turn)
+            if effects.blind:
+                (self._database.unjudged if status == IDLE else self._blind).update(effects.blind)
             if effects.writes is None or self._carried is None:
                 self._carried = None
             else:
@@ -148,7 +163,7 @@ class Ledger:
     @property
     def in_block(self) -> bool:
         """Something was written in the open transaction."""
-        return self._carried is None or bool(self._carried)
+        return self._carried is None or bool(self._carried) or bool(self._blind)
 
     def leave(self, turns: Iterable[Turn]) -> list[Turn]:
         """The client is gone: the turns whose outcome is still to be learnt, with their marks."""

@@ -10,7 +10,7 @@ comes back is kept only if it is the whole, undisturbed answer of one turn: no e
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, iter_unpack
 from typing import TYPE_CHECKING
 
 from cache.key import Key, extended_key, simple_key
@@ -18,6 +18,7 @@ from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from protocol.hot import bind_parameters, read_bind, read_execute, read_parse, read_query, read_target
 from proxy.turn import Fill, Turn
+from sql.reach import parameters_plain
 from sql.words import text_parameter_unsafe
 from stats.records import Outcome
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from cache.cache import Cache
     from protocol.pipeline import Finished
-    from proxy.knowledge import Judgement, Known
+    from proxy.knowledge import Judgement, Known, View
     from proxy.session import Session
 
 _header = Struct(">BI").unpack_from
@@ -117,9 +118,10 @@ class Reader:
         key = extended_key(view.scope, view.epoch, query, types, data[rest:bind_end])
         entry = self._cache.lookup(key, now)
         if entry is None or (described and entry.description is None):
-            if _has_date_word(data, rest, bind_end):
+            reason = _not_to_keep(view, types, data, rest, bind_end)
+            if reason is not None:
                 session.turn = Turn(now)
-                session.turn.reason = "date_word"
+                session.turn.reason = reason
             else:
                 self._miss(session, judgement, key, now)
             return False
@@ -187,14 +189,15 @@ class Reader:
         self._cache.fill(fill.key, fill.stamp, description, body, now - turn.sent, now, fill.ttl)
 
 
-def _has_date_word(data: bytes, rest: int, end: int) -> bool:
-    """Does a parameter given as text say 'now' or the like? Then the answer depends on the time."""
+def _not_to_keep(view: View, types: bytes, data: bytes, rest: int, end: int) -> str | None:
+    """Why the answer may depend on the time, because of its parameters: a word such as 'now', or a type."""
+    if types and not parameters_plain([oid for (oid,) in iter_unpack(">I", types)], view.catalog):
+        return "unknown_type"
     try:
-        formats, values, _ = bind_parameters(data, rest, end)
+        _, values, _ = bind_parameters(data, rest, end)
     except RemoteProtocolError:
-        return True
-    for index, value in enumerate(values):
-        binary = formats[index] if len(formats) > 1 else bool(formats and formats[0])
-        if not binary and value is not None and text_parameter_unsafe(value):
-            return True
-    return False
+        return "malformed"
+    for value in values:
+        if value is not None and text_parameter_unsafe(value):  # a text is one in the binary format too
+            return "date_word"
+    return None

@@ -23,6 +23,7 @@ from proxy.inbox import EXTENDED, FAR, Inbox, batch_end
 from proxy.ledger import Ledger
 from proxy.turn import Turn
 from proxy.uplink import Terminated, Uplink
+from sql.facts import Pin
 from stats.records import Outcome
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Session(asyncio.Protocol):
             whole = self._inbox.add(data)
             if whole is None:
                 if self.waiting and self._inbox.size > HOLD_BATCH:
-                    self._pause_client()
+                    self.brake(True)
                 return
             data = whole
         self.advance(data, self.clock())
@@ -205,7 +206,7 @@ class Session(asyncio.Protocol):
             self.turn.queued = now - self.turn.started
         self._take(server)
         data = self._inbox.take()
-        self._resume_client()
+        self.brake(False)
         self.advance(data, now)
 
     def lease_failed(self, error: PoolError) -> None:
@@ -240,7 +241,7 @@ class Session(asyncio.Protocol):
 
     def function(self, server: Server) -> Turn:
         turn = self.turn or Turn(self.active_at)
-        self.ledger.executes(turn, self.clients.function, self.database.judge(self.clients.function, None))
+        self.ledger.executes(turn, self.clients.function, self.clients.function.blind, self.profile, self.pool.user)
         return self._send(turn, server)
 
     def bound(self, statement: Prepared) -> Known:
@@ -267,7 +268,8 @@ class Session(asyncio.Protocol):
             self.transport.write(data)
 
     def _judge(self, turn: Turn, known: Known) -> None:
-        judgement = self.database.judge(known, self.view())
+        view = self.view() if Pin.TEMP_TABLE not in self.ledger.pins else None  # a name may mean a temporary table
+        judgement = self.database.judge(known, view)
         if turn.outcome is Outcome.BYPASS and turn.known is known:
             if known.plain_read:
                 database = self.database
@@ -276,7 +278,7 @@ class Session(asyncio.Protocol):
             else:
                 turn.outcome = Outcome.WRITE
         if not judgement.quiet:
-            self.ledger.executes(turn, known, judgement)
+            self.ledger.executes(turn, known, judgement, self.profile, self.pool.user)
 
     def _send(self, turn: Turn, server: Server) -> Turn:
         if turn.effects is not None or self.ledger.in_block:
@@ -296,12 +298,11 @@ class Session(asyncio.Protocol):
             view = self._view = self.database.view(self.profile, self.pool.user)
         return view
 
-    def brake(self, congested: bool) -> None:
-        """The server takes no more, or takes again."""
-        if congested:
-            self._pause_client()
-        else:
-            self._resume_client()
+    def brake(self, stop: bool) -> None:
+        """Stop reading from the client, or go on."""
+        if stop != self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = stop
+            (self.transport.pause_reading if stop else self.transport.resume_reading)()
 
     def pause_writing(self) -> None:
         if self.down.server is not None:
@@ -310,17 +311,6 @@ class Session(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.down.server is not None:
             self.down.server.resume()
-
-    def _pause_client(self) -> None:
-        if not self._reading_paused:
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _resume_client(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
@@ -335,7 +325,7 @@ class Session(asyncio.Protocol):
         server = self.down.server
         if server is not None and self.down.turns and not server.pipeline.copy_in:
             self.closing = True
-            self._pause_client()
+            self.brake(True)
             return
         self.close()
 
@@ -367,7 +357,7 @@ class Session(asyncio.Protocol):
             return
         self.database.stats.error("57014")
         self.transport.write(build.error_response("57014", _CANCELED) + _READY)
-        self._resume_client()
+        self.brake(False)
         self.advance(data[end:], self.clock())
 
     def dismiss(self) -> None:

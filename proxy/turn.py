@@ -14,8 +14,13 @@ from stats.records import Outcome
 if TYPE_CHECKING:
     from cache.coherence import Mark, Stamp
     from cache.key import Key
+    from pool.settings import Profile
     from proxy.knowledge import Known
     from sql.facts import Pin, SettingChange
+
+
+Unjudged = tuple["Known", "Profile", str]
+"""A read that was sent while the catalog was not known: the statement, and the settings and user that it had."""
 
 
 class Fill:
@@ -39,6 +44,7 @@ class Effects:
     unpins: list[Pin] = field(default_factory=list)
     settings: list[SettingChange] = field(default_factory=list)
     writes: set[int] | None = field(default_factory=set)  # OIDs; None = the whole database
+    blind: set[Unjudged] = field(default_factory=set)
     ddl: bool = False
     taints: bool = False
     forgets: bool = False  # DISCARD ALL or DEALLOCATE ALL: prepared statements are gone

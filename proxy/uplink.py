@@ -206,6 +206,8 @@ class Uplink:
             return None
         known = self._conductor.bound(statement)
         self.portals[portal] = (known, statement)
+        if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
+            self._conductor.executes(known, statement.query, server, partial=True)
         if not name:
             injected = self._provide_unnamed(statement, server)
             server.pipeline.add(BIND)
