@@ -76,7 +76,11 @@ class Target:
     async def login(self, *options: tuple[str, str]) -> Wire:
         """A connection that is logged in; the caller closes it."""
         wire = await self.open()
-        await wire.login(self.user, self.database, self.password, *options)
+        try:
+            await wire.login(self.user, self.database, self.password, *options)
+        except BaseException:
+            await wire.close()
+            raise
         return wire
 
     async def open(self) -> Wire:
