@@ -28,6 +28,11 @@ def session_state(session: Session) -> str:
     return "active" if session.down.server is not None else "idle"
 
 
+def _connects(pool: Pool) -> dict[tuple[str, str], int]:
+    counts = {(pool.database, sqlstate): count for sqlstate, count in pool.counters.failures.items()}
+    return {(pool.database, "ok"): pool.counters.opened, **counts}
+
+
 class Status:
     """Looks at everything when it is asked; keeps only counters that nobody else has."""
 
@@ -39,7 +44,13 @@ class Status:
         self.pools: list[Pool] = []
         self.reloads: Counter[str] = Counter()
         self.login_failures: Counter[str] = Counter()
+        self.connects: Counter[tuple[str, str]] = Counter()  # of pools that are gone
         self.started = time.time()
+
+    def forget(self, pool: Pool) -> None:
+        """A pool is closed for good; what it counted stays counted."""
+        self.pools.remove(pool)
+        self.connects.update(_connects(pool))
 
     def gauges(self) -> Gauges:
         """For the exporter."""
@@ -48,7 +59,8 @@ class Status:
         oldest: dict[tuple[str, str], float] = {}
         limits: dict[tuple[str, str], int] = {}
         up: dict[str, bool] = {}
-        connects: Counter[tuple[str, str]] = Counter()
+        connects: Counter[tuple[str, str]] = Counter(self.connects)
+        prepared: Counter[str] = Counter()
         for pool in self.pools:
             now = pool.status()
             name = (now.database, now.user)
@@ -59,9 +71,8 @@ class Status:
             oldest[name] = now.longest_wait
             limits[name] = pool.limits.size
             up[now.database] = up.get(now.database, True) and not now.failing
-            connects[(now.database, "ok")] += pool.counters.opened
-            for sqlstate, count in pool.counters.failures.items():
-                connects[(now.database, sqlstate)] += count
+            connects.update(_connects(pool))
+            prepared[now.database] += len(pool.registry)
         counters = self._cache.counters()
         return Gauges(
             servers=servers,
@@ -72,7 +83,7 @@ class Status:
             upstream_up=up,
             connects=dict(connects),
             login_failures=dict(self.login_failures),
-            prepared_entries={pool.database: len(pool.registry) for pool in self.pools},
+            prepared_entries=dict(prepared),
             cache_bytes=counters.bytes,
             cache_limit_bytes=self._memory,
             cache_entries=counters.entries,

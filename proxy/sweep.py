@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from pool.server import IDLE_IN_BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pool.pool import Pool
     from proxy.clients import ClientLimits, Clients
@@ -24,18 +25,23 @@ PERIOD = 0.5
 
 
 class Sweep:
-    """``pools`` is read anew each time."""
+    """``pools`` is read anew each time; ``loop_lag`` is told how many seconds late each look was."""
 
-    def __init__(self, clients: Clients, pools: Iterable[Pool]) -> None:
+    def __init__(self, clients: Clients, pools: Iterable[Pool], loop_lag: Callable[[float], None]) -> None:
         self._clients = clients
         self._pools = pools
-        self._cancelled: dict[Session, object] = {}  # the turn whose cancellation was asked for
+        self._loop_lag = loop_lag
+        self._cancelled: WeakKeyDictionary[Session, object] = (
+            WeakKeyDictionary()
+        )  # the turn whose cancellation was asked for
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            due = self._clients.clock() + PERIOD
             await asyncio.sleep(PERIOD)
             now = self._clients.clock()
+            self._loop_lag(max(0.0, now - due))
             for pool in self._pools:
                 pool.tick(now)
             limits = self._clients.limits

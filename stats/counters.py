@@ -41,6 +41,7 @@ class DatabaseStats:
         "applications",
         "bypasses",
         "errors",
+        "hit",
         "invalidations",
         "name",
         "outcomes",
@@ -56,6 +57,7 @@ class DatabaseStats:
         self.name = name
         self.outcomes = [0] * len(Outcome)
         self.total = Histogram()
+        self.hit = Histogram()
         self.server = Histogram()
         self.queue = Histogram()
         self.errors = 0

@@ -90,6 +90,7 @@ def _turns(databases: list[DatabaseStats]) -> Iterator[Metric]:
         yield _counter(name, text, ("database",), (((db.name,), value(db)) for db in databases))
     histograms: tuple[tuple[str, str, Callable[[DatabaseStats], Histogram]], ...] = (
         ("query_duration_seconds", "Turns as clients see them, in seconds.", lambda db: db.total),
+        ("cache_hit_duration_seconds", "Turns answered from the cache, in seconds.", lambda db: db.hit),
         (
             "server_duration_seconds",
             "Turns that reached a server: its share, in seconds.",

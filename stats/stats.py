@@ -141,6 +141,8 @@ class Stats:
             if not queue > 0.0:
                 db.queue.counts[0] += 1
         if outcome is _HIT:
+            db.hit.counts[slot] += 1
+            db.hit.sum += total
             _answered(db, digest, total)
         if queue > 0.0:
             seen = db.queue
