@@ -114,7 +114,7 @@ class App:
             return FAILED
         for listener in listeners:
             self._edge.listen(listener)
-        self._tasks.spawn(Sweep(self._clients, self._status.pools).run(), "sweep")
+        self._tasks.spawn(Sweep(self._clients, self._status.pools, self._stats.loop_lag.observe).run(), "sweep")
         for name in self.config.databases:
             if name != "*":
                 self._warm(name)
@@ -191,7 +191,7 @@ class App:
         set_level(config.log.level)
         for pool in list(self._status.pools):
             if config.database(pool.database) is None:
-                self._status.pools.remove(pool)
+                self._status.forget(pool)
                 del self._databases[pool.database].pools[pool.user]
                 pool.close(None)
             else:

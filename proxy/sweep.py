@@ -33,7 +33,7 @@ class Sweep:
         self._loop_lag = loop_lag
         self._cancelled: WeakKeyDictionary[Session, object] = (
             WeakKeyDictionary()
-        )  # the turn whose cancellation was asked for
+        )  # the turn that was cancelled
 
     async def run(self) -> None:
         """Until cancelled."""
