@@ -17,5 +17,6 @@ kept. "None" for writes always means "the whole database", and every doubt ends 
 - `catalog_sql.py`  the queries that load a catalog, and the probe that tells that it changed
 - `catalog.py`      the snapshot; `types.py`, `functions.py` its harder conclusions
 - `closure.py`      which tables a write to a table may write
+- `unseen.py`       what a statement runs that its text does not show
 - `reach.py`        Facts + Catalog -> Reach
 """

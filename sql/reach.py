@@ -1,9 +1,6 @@
 """Facts judged with a catalog: what a statement reads and writes, and why its answer may not be kept.
 
-Names are resolved against every schema of the search path at once, because which of them the session may look
-into depends on its privileges: what is found is a superset of what is meant, which is safe both for tags and
-for proofs. Functions, operators and types are judged by name over all schemas: a name is builtin only if
-nobody else uses it.
+What a name may mean, and what a statement runs unseen, is asked of `unseen`.
 
 Two questions are kept apart. *May it be kept?* needs everything proved, else there is a `Bypass`. *What may
 it write?* is asked of every statement, also of SELECT: whatever may run a function that is not quiet may do
@@ -18,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 from . import builtin
 from .closure import descendants, written
 from .facts import Bypass, Cast, Facts, Kind, Source
+from .unseen import Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from .catalog import Builtin, Catalog, Relation
-    from .facts import Call, Event, Name
-    from .functions import Function
+    from .catalog import Catalog, Relation
+    from .facts import Call
 
 _USER: Final = "$user"
 _CATALOG: Final = "pg_catalog"
@@ -106,32 +103,18 @@ def _resolve_path(search_path: tuple[str, ...], user: str) -> tuple[str, ...]:
     return path if _CATALOG in path else (_CATALOG, *path)
 
 
-class _Judge:
+class _Judge(Sight):
     """One statement against one catalog."""
-
-    def __init__(self, facts: Facts, catalog: Catalog, path: tuple[str, ...]) -> None:
-        self._facts = facts
-        self._catalog = catalog
-        self._path = path
-        self._relations = [found for name in facts.reads for found in self._find(name)]
-
-    def _find(self, name: Name) -> Iterator[Relation]:
-        """Every relation that a name may mean."""
-        schemas = self._path if name.schema is None else (name.schema,)
-        for schema in schemas:
-            found = self._catalog.relations.get((schema, name.name))
-            if found is not None:
-                yield found
 
     def reads(self) -> frozenset[int]:
         """Every relation whose rows the answer may hold."""
-        return _NOTHING.union(*(descendants(self._catalog, found.oid) for found in self._relations))
+        return _NOTHING.union(*(descendants(self.catalog, found.oid) for found in self.relations))
 
     # What may it write?
 
     def effects(self) -> tuple[frozenset[int] | None, bool, bool]:
         """(writes, ddl, taints)."""
-        facts, kind = self._facts, self._facts.kind
+        facts, kind = self.facts, self.facts.kind
         if kind in _NO_EFFECT:
             return _NOTHING, False, False
         if facts.opaque:
@@ -139,105 +122,50 @@ class _Judge:
         if kind is Kind.DDL:
             return self._temporary()
         if kind is Kind.MAINTENANCE:
-            return (None if self._catalog.noisy_writes or self._catalog.odd else _NOTHING), False, False
-        if self._runs_unseen():
+            return (None if self.catalog.noisy_writes or self.catalog.odd else _NOTHING), False, False
+        if self.runs_unseen():
             return None, True, True
         writes = self._written()
         return writes, writes is None, writes is None  # a trigger may do whatever a function may
 
     def _temporary(self) -> tuple[frozenset[int] | None, bool, bool]:
         """DDL that is not opaque makes a temporary relation, from a query or from nothing."""
-        return (None, True, True) if self._runs_unseen() else (_NOTHING, False, False)
+        return (None, True, True) if self.runs_unseen() else (_NOTHING, False, False)
 
     def _written(self) -> frozenset[int] | None:
-        targets: list[tuple[int, Event]] = []
-        for write in self._facts.writes:
-            found = list(self._find(write.target))
-            if not found:
-                return None
-            targets.extend((relation.oid, event) for relation in found for event in write.events)
-        return written(self._catalog, targets)
-
-    def _runs_unseen(self) -> bool:
-        """Whether anything may run that is not quiet."""
-        catalog, facts = self._catalog, self._facts
-        return (
-            catalog.odd
-            or not all(self._is_quiet(call) for call in facts.functions)
-            or not all(self._is_quiet_operator(name) for name in self._operators())
-            or not all(self._is_quiet_cast(cast) for cast in facts.casts)
-            or any(f.oid not in catalog.quiet for f in self._row_functions())
-            or not all(self._is_quiet_relation(name) for name in facts.reads)
-        )
-
-    def _is_quiet_relation(self, name: Name) -> bool:
-        found = list(self._find(name))
-        if not found:
-            return name.schema is None and name.name in self._facts.ctes
-        oids = [oid for relation in found for oid in descendants(self._catalog, relation.oid)]
-        return self._catalog.noisy_reads.isdisjoint(oids)
-
-    def _is_quiet(self, call: Call) -> bool:
-        """Every function that the name may mean has to be quiet; a name that means none is something else."""
-        schema, name = call.function
-        users = self._catalog.functions.get(name, ()) if schema != _CATALOG else ()
-        known = self._catalog.builtins.get(name) if schema in (None, _CATALOG) else None
-        if not users and known is None:
-            return False
-        if call.arity == 1 and schema != _CATALOG and not self._is_quiet_type(name):
-            return False
-        return all(function.oid in self._catalog.quiet for function in users) and (
-            known is None or _is_harmless(name, known)
-        )
-
-    def _is_quiet_operator(self, name: str) -> bool:
-        return all(oid in self._catalog.quiet for oid in self._catalog.operators.get(name, ()))
-
-    def _is_quiet_cast(self, cast: Cast) -> bool:
-        return cast.type.schema == _CATALOG or self._is_quiet_type(cast.type.name)
-
-    def _is_quiet_type(self, name: str) -> bool:
-        catalog = self._catalog
-        return not any(catalog.types.contains(t.oid, catalog.noisy_types) for t in catalog.types.users(name))
-
-    def _row_functions(self) -> Iterator[Function]:
-        """Functions of a user that `row.name` may call."""
-        for name in self._facts.attributes:
-            yield from (f for f in self._catalog.functions.get(name, ()) if f.of_row)
-
-    def _operators(self) -> frozenset[str]:
-        return self._facts.operators | builtin.IMPLIED_OPERATORS
+        targets = self.targets()
+        return None if targets is None else written(self.catalog, targets)
 
     # May its answer be kept?
 
     def bypass(self) -> Bypass | None:
         """The first reason why not."""
-        if self._facts.opaque:
+        if self.facts.opaque:
             return Bypass.UNSUPPORTED
-        if self._catalog.odd:
+        if self.catalog.odd:
             return Bypass.UNKNOWN_TYPE
         return (
             self._relation_bypass()
             or self._function_bypass()
             or self._attribute_bypass()
             or self._operator_bypass()
-            or next((reason for cast in self._facts.casts if (reason := self._cast_bypass(cast))), None)
+            or next((reason for cast in self.facts.casts if (reason := self._cast_bypass(cast))), None)
         )
 
     def _relation_bypass(self) -> Bypass | None:
-        for name in self._facts.reads:
-            cte = name.schema is None and name.name in self._facts.ctes
-            if not cte and next(self._find(name), None) is None:
+        for name in self.facts.reads:
+            cte = name.schema is None and name.name in self.facts.ctes
+            if not cte and next(self.find(name), None) is None:
                 return Bypass.UNKNOWN_RELATION
-        for relation in self._relations:
-            for oid in descendants(self._catalog, relation.oid):
-                reason = _unkept(self._catalog.by_oid.get(oid))
+        for relation in self.relations:
+            for oid in descendants(self.catalog, relation.oid):
+                reason = _unkept(self.catalog.by_oid.get(oid))
                 if reason is not None:
                     return reason
-        return None if self._relations else Bypass.NO_RELATION
+        return None if self.relations else Bypass.NO_RELATION
 
     def _function_bypass(self) -> Bypass | None:
-        for call in self._facts.functions:
+        for call in self.facts.functions:
             reason = self._call_bypass(call)
             if reason is not None:
                 return reason
@@ -245,10 +173,10 @@ class _Judge:
 
     def _call_bypass(self, call: Call) -> Bypass | None:
         schema, name = call.function
-        users = self._catalog.functions.get(name, ()) if schema is None else ()
-        if schema not in (None, _CATALOG) or any(f.oid not in self._catalog.honest for f in users):
+        users = self.catalog.functions.get(name, ()) if schema is None else ()
+        if schema not in (None, _CATALOG) or any(f.oid not in self.catalog.honest for f in users):
             return Bypass.UNKNOWN_FUNCTION
-        known = self._catalog.builtins.get(name)
+        known = self.catalog.builtins.get(name)
         if known is None:
             return Bypass.UNKNOWN_FUNCTION
         if call.arity == 1 and (schema is None or name in builtin.CAST_FUNCTIONS):
@@ -267,7 +195,7 @@ class _Judge:
 
     def _call_as_cast(self, call: Call) -> Bypass | None:
         """`f(x)` is a cast when f is the name of a type."""
-        types = self._catalog.types
+        types = self.catalog.types
         if types.users(call.function.name):
             return Bypass.UNKNOWN_TYPE
         if not types.is_builtin(call.function.name):
@@ -276,35 +204,35 @@ class _Judge:
 
     def _has_time(self) -> bool:
         """AT TIME ZONE of a time without date and zone depends on the date of today."""
-        types = self._catalog.types
+        types = self.catalog.types
         return (
-            any(cast.type.name == builtin.TIME for cast in self._facts.casts)
-            or any(call.function.name in builtin.MAKE_TIME for call in self._facts.functions)
-            or any(types.has_time(oid) for r in self._relations for oid in r.columns.values())
+            any(cast.type.name == builtin.TIME for cast in self.facts.casts)
+            or any(call.function.name in builtin.MAKE_TIME for call in self.facts.functions)
+            or any(types.has_time(oid) for r in self.relations for oid in r.columns.values())
         )
 
     def _attribute_bypass(self) -> Bypass | None:
-        if next(self._row_functions(), None) is not None:
+        if next(self.row_functions(), None) is not None:
             return Bypass.UNKNOWN_FUNCTION
-        for name in self._facts.attributes:
-            known = self._catalog.builtins.get(name)
-            column = any(name in relation.columns for relation in self._relations)
+        for name in self.facts.attributes:
+            known = self.catalog.builtins.get(name)
+            column = any(name in relation.columns for relation in self.relations)
             if known is not None and known.of_row and not column and known.volatility != "i":
                 return Bypass.VOLATILE_FUNCTION
         return None
 
     def _operator_bypass(self) -> Bypass | None:
-        for name in self._operators():
+        for name in self.operators():
             if name in builtin.UNWATCHED_OPERATORS:
                 return Bypass.UNKNOWN_OPERATOR
-            if not all(oid in self._catalog.honest for oid in self._catalog.operators.get(name, ())):
+            if not all(oid in self.catalog.honest for oid in self.catalog.operators.get(name, ())):
                 return Bypass.UNKNOWN_OPERATOR
         return None
 
     def _cast_bypass(self, cast: Cast) -> Bypass | None:
         schema, name = cast.type
         given = cast.source in (Source.LITERAL, Source.PARAMETER)
-        users = self._catalog.types.users(name) if schema != _CATALOG else []
+        users = self.catalog.types.users(name) if schema != _CATALOG else []
         if users or schema not in (None, _CATALOG):
             enums = bool(users) and all(t.kind == "e" for t in users)
             return None if enums and given else Bypass.UNKNOWN_TYPE
@@ -313,22 +241,14 @@ class _Judge:
         if name in builtin.DATE_TYPES or name in builtin.DATE_RANGES:
             dated = cast.source is Source.COLUMN and name in builtin.DATE_TYPES and self._is_dated(cast.column)
             return None if given or dated else Bypass.VOLATILE_CAST
-        return Bypass.VOLATILE_CAST if self._catalog.types.is_builtin(name) else Bypass.UNKNOWN_TYPE
+        return Bypass.VOLATILE_CAST if self.catalog.types.is_builtin(name) else Bypass.UNKNOWN_TYPE
 
     def _is_dated(self, column: str) -> bool:
         """Whether a column of that name is a date or time in every relation that has one."""
-        if self._facts.derived:
+        if self.facts.derived:
             return False
-        types = [r.columns[column] for r in self._relations if column in r.columns]
-        return bool(types) and all(map(self._catalog.types.is_date, types))
-
-
-def _is_harmless(name: str, known: Builtin) -> bool:
-    """Whether a builtin function writes no table and runs no SQL that it is handed."""
-    if name in builtin.RUNS_SQL:
-        return False
-    quiet = name in builtin.HARMLESS or name.startswith(builtin.HARMLESS_PREFIXES)
-    return quiet or "v" not in known.volatility
+        types = [r.columns[column] for r in self.relations if column in r.columns]
+        return bool(types) and all(map(self.catalog.types.is_date, types))
 
 
 def _unkept(relation: Relation | None) -> Bypass | None:
