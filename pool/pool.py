@@ -92,7 +92,9 @@ class Pool:
         self.counters = PoolCounters()
         self.greetings: dict[frozenset[tuple[str, str]], tuple[dict[str, str], Profile]] = {}
         self.generation = 0  # connections of an older one are not lent again (RECONNECT, a changed url)
+        self.paused = False  # lends nothing and opens nothing
         self.on_opened: Callable[[Pool, Server], None] | None = None
+        self.on_released: Callable[[], None] | None = None  # told when it is paused and has no connection any more
         self.base: dict[str, str] = {}  # what the newest connection reported at login
         self._clock = clock
         self._tasks = tasks
@@ -138,8 +140,8 @@ class Pool:
     def available(self, server: Server) -> None:
         """A clean connection is free: give it to the first in the queue, or keep it."""
         now = self._clock()
-        outdated = self._generations.get(server) != self.generation
-        if server.closed or self._closed or server.broken or outdated or (server.expires and now >= server.expires):
+        unwanted = self._closed or self.paused or self.outdated(server)
+        if server.closed or server.broken or unwanted or (server.expires and now >= server.expires):
             server.close("its time is over")
             return
         if self._waiters:
@@ -184,14 +186,15 @@ class Pool:
         if server in self._idle:
             self._idle.remove(server)
         logger.debug("server connection %d to %s closed: %s", server.pid, self.database, reason)
-        if not self._closed:
-            self.replan(self._clock())
+        self.replan(self._clock())
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
     def replan(self, now: float) -> None:
         """Open what is missing."""
-        if self._closed:
+        if self._closed or self.paused:
+            if self.released and self.on_released is not None:
+                self.on_released()
             return
         for _ in range(to_open(self._situation(now), self.limits)):
             self._opening += 1
@@ -323,6 +326,26 @@ class Pool:
         self.greetings.clear()
         for server in list(self._idle):
             server.close("reconnect")
+
+    def outdated(self, server: Server) -> bool:
+        """Whether a connection will be closed when it comes back, since newer ones go elsewhere."""
+        return self._generations.get(server) != self.generation
+
+    def pause(self) -> None:
+        """Lend and open nothing until ``resume``; idle connections close now, the others when they come back."""
+        self.paused = True
+        for server in list(self._idle):
+            server.close("paused")
+
+    def resume(self) -> None:
+        """Serve the queue again."""
+        self.paused = False
+        self.replan(self._clock())
+
+    @property
+    def released(self) -> bool:
+        """Whether no connection stands or is being opened."""
+        return not self._servers and not self._opening
 
     def close(self, error: PoolError | None = None) -> None:
         """Fail those who wait, close all connections."""

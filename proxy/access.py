@@ -61,10 +61,31 @@ class Access:
         if self._users is not None:
             return self._users.get(user)
         password = self.config.password_in_url(database, user)
-        if password is None and self.config.database(database) is None:
+        if password is None and (database in CONSOLE or self.config.database(database) is None):
             urls = (self.config.password_in_url(name, user) for name in self.config.databases)
             password = next((found for found in urls if found is not None), None)
         return Plain(password) if password is not None else None
+
+    @property
+    def users(self) -> frozenset[str]:
+        """Everybody who may come in."""
+        if self._users is not None:
+            return frozenset(self._users)
+        urls = (entry.url for entry in self.config.databases.values())
+        return frozenset(url.user for url in urls if url.user is not None)
+
+    @property
+    def admins(self) -> frozenset[str]:
+        """Who may do everything on the console."""
+        named = self.config.auth.admin_users
+        if named is not None:
+            return frozenset(named)
+        return self.users if self._users is None else frozenset()
+
+    @property
+    def watchers(self) -> frozenset[str]:
+        """Who may look at the console."""
+        return frozenset(self.config.auth.stats_users)
 
     def target(self, database: str, user: str) -> Target:
         """Where a client's pool connects, and as whom. The database must be configured."""

@@ -27,6 +27,9 @@ from proxy.access import CONSOLE, Access
 from proxy.catalogs import CatalogKeeper
 from proxy.clients import Clients
 from proxy.config import ConfigError, diff
+from proxy.console.consoles import Consoles
+from proxy.console.execute import Shutdown
+from proxy.console.live import Rooms
 from proxy.database import Database, Identities
 from proxy.edge import Edge
 from proxy.greeting import Greeter
@@ -93,8 +96,19 @@ class App:
         self._exporter = Exporter(self._stats, self._status.gauges)
         self._edge = Edge(access.edge(), self._on_client, self._on_cancel, self._on_refused)
         self._http = HttpServer(Told(self._metrics, self._ready, self._status.page))
+        rooms = Rooms(
+            lambda: self.config,
+            lambda: self._access,
+            self._clients,
+            self._status.pools,
+            self._stats,
+            self._cache,
+            self._edge,
+        )
+        self._consoles = Consoles(rooms, self._on_reload, self._shutdown)
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
+        self._patient = False  # clients may stay as long as they like
         self._draining = False
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -115,6 +129,7 @@ class App:
         for listener in listeners:
             self._edge.listen(listener)
         self._tasks.spawn(Sweep(self._clients, self._status.pools, self._stats.loop_lag.observe).run(), "sweep")
+        self._tasks.spawn(self._consoles.run(), "console")
         for name in self.config.databases:
             if name != "*":
                 self._warm(name)
@@ -148,14 +163,22 @@ class App:
             self._now.set()
         self._stop.set()
 
+    def _shutdown(self, how: Shutdown) -> None:
+        if how is Shutdown.NOW:
+            self._now.set()
+        if not self._stop.is_set():
+            self._patient = how is Shutdown.CLIENTS
+            self._stop.set()
+
     async def _drain(self) -> None:
         self._draining = True
         self._edge.stop_listening()
-        deadline = self.config.timeouts.drain
+        deadline = 0.0 if self._patient else self.config.timeouts.drain
         event(logger, logging.INFO, "draining", clients=len(self._clients), seconds=deadline)
         self._clients.on_empty = self._now.set
-        for session in self._clients:
-            session.drain()
+        if not self._patient:
+            for session in self._clients:
+                session.drain()
         if len(self._clients):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline or None):
@@ -167,6 +190,7 @@ class App:
         await self._edge.close()
         for pool in self._status.pools:
             pool.close()
+        self._consoles.close()
         await self._http.stop()
         await self._tasks.cancel()
         await asyncio.sleep(0)  # transports flush their last words
@@ -174,7 +198,8 @@ class App:
 
     # -- configuration ------------------------------------------------------------------------------------------------
 
-    def _on_reload(self) -> None:
+    def _on_reload(self) -> str:
+        """Read the configuration again; what was wrong with it, or nothing."""
         try:
             config = self._reload()
             access = Access(config, self._access.verifiers)
@@ -182,7 +207,7 @@ class App:
             self._status.reloads["failed"] += 1
             for line in str(error).splitlines():
                 logger.error("reload failed, the old configuration stays: %s", line)
-            return
+            return str(error)
         live, restart = diff(self.config, config)
         self.config, self._access = config, access
         self._edge.settings = access.edge()
@@ -204,6 +229,7 @@ class App:
             changed=", ".join(live) or "nothing",
             needs_restart=", ".join(restart),
         )
+        return ""
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
@@ -212,8 +238,8 @@ class App:
             raise ProtocolError("the database system is shutting down", "57P03")
         if login.replication is not None:
             raise ProtocolError("replication connections are not available through this proxy", "0A000")
-        if login.database in CONSOLE and login.database not in self.config.databases:
-            raise ProtocolError("the admin console is not available in this version", "0A000")
+        if login.database in CONSOLE:
+            return self._consoles.let_in(login, transport)
         if self.config.database(login.database) is None:
             raise ProtocolError(f'database "{login.database}" does not exist', "3D000")
         self._clients.check(login.user, login.database, self.config.max_clients_of(login.database))
@@ -241,6 +267,7 @@ class App:
             pool = database.pools[target.user] = Pool(database.name, target, limits, time.monotonic, self._tasks)
             pool.on_opened = database.server_opened
             self._status.pools.append(pool)
+            self._consoles.adopt(pool)
             self._keep_catalog(database, user)
         return pool
 
@@ -273,6 +300,8 @@ class App:
         session = self._clients.find(pid, key)
         if session is not None:
             session.cancel()
+        else:
+            self._consoles.cancel(pid, key)
 
     def _on_refused(self, error: ProtocolError) -> None:
         self._status.login_failures[error.sqlstate] += 1

@@ -146,6 +146,13 @@ def _path(value: object) -> Path | None:
     return Path(value)
 
 
+def _names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("must be a list of names, or one text with commas between them")
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
 def absent(what: str) -> PydanticCustomError:
     """The error for what the design has and this version has not."""
     return PydanticCustomError("absent", "{text}", {"text": f"{what} is not available in this version"})
@@ -158,4 +165,5 @@ Switch = Annotated[bool, BeforeValidator(_switch), Allowed("true or false")]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses), Allowed(ADDRESS_FORM)]
 AddressOrOff = Annotated[Address | None, BeforeValidator(_address_or_off), Allowed('"HOST:PORT", or "" for off')]
 Url = Annotated[ServerUrl, BeforeValidator(_server_url), Allowed(URL_FORM, secret=True)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), Allowed("a list of names")]
 OptionalPath = Annotated[Path | None, BeforeValidator(_path), Allowed("a path, relative to the configuration file")]

@@ -17,6 +17,7 @@ from proxy.options import (
     AddressOrOff,
     Allowed,
     Duration,
+    Names,
     OptionalPath,
     Size,
     Switch,
@@ -141,6 +142,12 @@ class Auth(Section):
     users_file: OptionalPath = Field(
         None, description="PgBouncer's userlist.txt; without it, the users and passwords of the urls."
     )
+    admin_users: Names | None = Field(
+        None,
+        description="Who may do everything on the admin console (database `forebay` or `pgbouncer`);"
+        " without it, the users of the urls if there is no `users_file`, else nobody.",
+    )
+    stats_users: Names = Field((), description="Who may only look, with `SHOW`, on the admin console.")
 
 
 class Tls(Section):
