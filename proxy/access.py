@@ -9,7 +9,9 @@ from pool.connect import Target
 from pool.plan import PoolLimits
 from pool.tls import ServerTls, server_tls
 from protocol.accept import Method, Policy
+from protocol.errors import RemoteProtocolError
 from protocol.secrets import Plain, Scram, Verifiers
+from protocol.startup import split_options
 from protocol.userlist import parse_userlist
 from proxy.clients import ClientLimits
 from proxy.edge import EdgeSettings
@@ -109,6 +111,16 @@ class Access:
             parameters=parameters,
             connect_timeout=url.connect_timeout or self.config.pool.connect_timeout or 3600.0,
         )
+
+    def options(self, database: str) -> dict[str, str]:
+        """The settings that its url asks for, by lower-case name."""
+        entry = self.config.database(database)
+        if entry is None or not entry.url.options:
+            return {}
+        try:
+            return {name.lower(): value for name, value in split_options(entry.url.options).items()}
+        except RemoteProtocolError:  # the server will say what it thinks of them
+            return {"options": entry.url.options}
 
     def _server_tls(self, url: ServerUrl) -> ServerTls:
         if url.is_unix:

@@ -7,7 +7,8 @@ its answer is there the database counts as unknown, which costs hits and never t
 while a probe is running is not settled by that probe.
 
 The same connection does the janitor's work. A mark whose outcome nobody can learn (the connection was lost, the client
-was gone) stays until its server process has ended; after that nothing of it can become visible any more.
+was gone) stays until its server process has ended; after that nothing of it can become visible any more. Transactions
+that are already writing when we start may be those of a Forebay that died: until they end, the database is in doubt.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 import asyncpg
 
+from cache.tags import write_tags
 from proxy.database import Database, split_path
 from sql.catalog import Catalog
 from sql.catalog_sql import PROBE, QUERIES
@@ -33,11 +35,29 @@ _JANITOR_PERIOD = 0.2
 _RETRY = 1.0
 _ABOUT = """
 SELECT current_setting('search_path') AS path,
-       current_setting('default_transaction_isolation') IN ('read committed', 'read uncommitted')
-       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) AS c
-                       WHERE c ILIKE 'default_transaction_isolation=%') AS isolation,
+       current_setting('default_transaction_isolation') NOT IN ('read committed', 'read uncommitted')
+       OR EXISTS (SELECT 1 FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) AS c
+                  WHERE c ILIKE 'default_transaction_isolation=%' OR c ILIKE 'role=%')
+       OR pg_catalog.pg_is_in_recovery() AS unfit,
+       pg_catalog.md5(pg_catalog.concat(
+         (SELECT pg_catalog.string_agg(concat(name, '=', setting), ' ' ORDER BY name)
+            FROM pg_catalog.pg_settings WHERE context IN ('user', 'superuser')),
+         (SELECT pg_catalog.string_agg(s::text, ' ' ORDER BY s::text) FROM pg_catalog.pg_db_role_setting s)
+       )) AS defaults,
        inet_server_addr()::text AS address, inet_server_port() AS port, current_database() AS name
 """
+
+_WRITING = """
+SELECT DISTINCT pid, virtualtransaction AS transaction FROM pg_catalog.pg_locks
+ WHERE locktype = 'relation' AND pid <> pg_catalog.pg_backend_pid()
+   AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+   AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+"""
+_ALIVE = """
+SELECT pid, NULL AS transaction FROM pg_catalog.pg_stat_activity
+ UNION ALL SELECT pid, virtualtransaction FROM pg_catalog.pg_locks
+"""
+"""Server processes by pid, and the transactions that hold any lock, as each does at least on itself."""
 
 
 async def connect_own(
@@ -54,6 +74,7 @@ async def connect_own(
         "sslcert": url.sslcert,
         "sslkey": url.sslkey,
         "application_name": application,
+        "options": url.options,
     }
     dsn = "postgresql://?" + urlencode({k: v for k, v in options.items() if v is not None}, quote_via=quote)
     return await asyncpg.connect(
@@ -88,6 +109,8 @@ class CatalogKeeper:
         self._connection: Any = None
         self._catalog: Catalog | None = None
         self._identity: tuple[str, int] | None = None
+        self._defaults: str | None = None  # what connections begin with: settings of the server, of databases, of roles
+
         self._doubts = 1
         self._wake = asyncio.Event()
         self._failing = False
@@ -109,8 +132,7 @@ class CatalogKeeper:
                     self._failed(error)
                 await self._pause()
         finally:
-            if self._connection is not None:
-                self._connection.terminate()
+            self._hang_up()
 
     async def _pause(self) -> None:
         if self._failing:
@@ -124,12 +146,16 @@ class CatalogKeeper:
             pass
 
     def _failed(self, error: BaseException) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+        self._hang_up()
+        self._database.catalog = None  # what cannot be looked at may have changed
         if not self._failing:
             logger.warning("the catalog of %s cannot be read: %s", self._database.name, error)
         self._failing = True
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
     async def _look(self) -> None:
         doubts = self._doubts
@@ -140,7 +166,7 @@ class CatalogKeeper:
         await self._settle(connection)
         epoch = str(await connection.fetchval(PROBE))
         if self._catalog is None or epoch != self._catalog.epoch:
-            self._database.catalog = None
+            self._database.outdated()
             await self._load(connection)
         if self._catalog is not None and self._identity is not None and doubts == self._doubts:
             self._database.learnt(self._catalog, self._identity)
@@ -150,9 +176,18 @@ class CatalogKeeper:
             epoch = str(await connection.fetchval(PROBE))
             rows = {name: await connection.fetch(text) for name, text in QUERIES.items()}
             about = await connection.fetchrow(_ABOUT)
+        if about["defaults"] != self._defaults:
+            renewed, self._defaults = self._defaults is not None, about["defaults"]
+            if renewed:  # open connections have the old ones, ours too
+                self._database.defaults_changed()
+                self._hang_up()
+                self.suspect()
+                return
+        strangers = await connection.fetch(_WRITING) if self._identity is None else []
         self._catalog = await asyncio.to_thread(Catalog.from_rows, rows, epoch)
         self._identity = (await self._cluster(connection, about), self._catalog.database)
-        self._database.serializable = not about["isolation"]
+        self._doubt(strangers)
+        self._database.unfit = about["unfit"]
         self._database.paths.setdefault(self._login[0], split_path(about["path"]))
         logger.info("catalog of %s loaded: %d relations", self._database.name, len(self._catalog.relations))
 
@@ -163,17 +198,23 @@ class CatalogKeeper:
         except asyncpg.InsufficientPrivilegeError:
             return f"{about['address'] or self._url.host}:{about['port'] or self._url.port}"
 
+    def _doubt(self, strangers: list[Any]) -> None:
+        """Transactions of others that are writing now."""
+        ours = {server.pid for pool in self._database.pools.values() for server in pool.servers}
+        cache = self._database.cache
+        for row in strangers:
+            if row["pid"] not in ours:
+                mark = cache.mark(write_tags(self._identity, None), self._database)
+                cache.abandon(mark)
+                self._database.orphans[mark] = row["transaction"]
+
     async def _settle(self, connection: Any) -> None:
         orphans = self._database.orphans
         if not orphans:
             return
-        alive = await connection.fetch(
-            "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = ANY($1::int[])",
-            list(set(orphans.values())),
-        )
-        pids = {row["pid"] for row in alive}
-        for mark, pid in list(orphans.items()):
-            if pid not in pids:
-                del orphans[mark]
-                self._database.cache.settle(mark)
-                logger.info("the outcome of a lost transaction of server process %d no longer matters", pid)
+        rows = await connection.fetch(_ALIVE)
+        alive: set[int | str] = {row["pid"] for row in rows} | {row["transaction"] for row in rows}
+        for mark, who in list(orphans.items()):
+            if who not in alive:
+                self._database.settle(mark)
+                logger.info("transaction %s has ended; its outcome no longer matters", who)

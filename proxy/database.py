@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cache.tags import write_tags
-from proxy.knowledge import PINS, Judgement, Known, Statements, View
+from proxy.knowledge import ANYTHING, PINS, Doubt, Judgement, Known, Statements, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pool.pool import Pool
     from pool.server import Server
     from pool.settings import Profile
+    from proxy.ledger import Ledger
     from proxy.turn import Turn, Unjudged
     from sql.catalog import Catalog
     from sql.facts import Pin
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("forebay.database")
 
 Identity = tuple[str, int]
+_READING = ("client_encoding", "standard_conforming_strings")
 _MANY = 10_000  # reads without a catalog; with more it is cheaper to forget all answers
 
 
@@ -65,6 +67,7 @@ class Database:
         *,
         mode: str,
         session_pooling: str,
+        options: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.counters: DatabaseStats = stats.database(name)
@@ -72,15 +75,17 @@ class Database:
         self.cache = cache
         self.mode = mode  # auto, hinted or off
         self.pool_mode = session_pooling
+        self.options = options or {}  # settings that the url asks for
         self.statements = Statements(stats.digest)
         self.pools: dict[str, Pool] = {}
         self.writing: set[Turn] = set()
         self.unjudged: set[Unjudged] = set()  # committed while the catalog was not known
         self.pinning = PINS
-        self.orphans: dict[Mark, int] = {}  # marks without a known outcome -> pid of the server process
+        self.orphans: dict[Mark, int | str] = {}  # marks without a known outcome -> see CatalogKeeper
         self.catalog: Catalog | None = None  # None while it is not known, or in doubt
         self.identity: Identity | None = None
-        self.serializable = False  # some session may begin its transactions above READ COMMITTED
+        self.unfit = False  # a standby, or sessions may begin above READ COMMITTED or as another role: nothing is kept
+        self.blocks: set[Ledger] = set()  # sessions that have written in a transaction that is still open
         self.on_suspect: Callable[[], None] | None = None
         self.paths: dict[str, tuple[str, ...]] = {}  # user -> search_path by default, learnt with the catalog
         self._newest: Catalog | None = None
@@ -99,7 +104,7 @@ class Database:
     def view(self, profile: Profile, user: str) -> View | None:
         """How this user with these settings sees statements now; None while the catalog is not known."""
         catalog = self.catalog
-        if catalog is None or self.serializable:
+        if catalog is None or self.unfit:
             return None
         view = self._views.get((profile, user))
         if view is None or view.catalog is not catalog:
@@ -113,6 +118,7 @@ class Database:
                 user,
                 path,
                 profile,
+                self._base(user),
                 epoch=self._number,
                 hinted_only=self.mode == "hinted",
                 identity=self.identity,
@@ -120,15 +126,25 @@ class Database:
             self._views[(profile, user)] = view
         return view
 
+    def _base(self, user: str) -> dict[str, str]:
+        """What is in effect on a fresh connection and matters here: the options of its url, and how it reads texts."""
+        pool = self.pools.get(user)
+        reported = pool.base if pool is not None else {}
+        return {**self.options, **{name: reported[name] for name in _READING if name in reported}}
+
     def _path(self, profile: Profile, user: str) -> tuple[str, ...] | None:
         text = profile.values.get("search_path")
         return self.paths.get(user) if text is None else split_path(text)
 
-    def judge(self, known: Known, view: View | None) -> Judgement:
+    def judge(self, known: Known, view: View | None, text: bytes, doubt: Doubt) -> Judgement:
         """A statement, seen as well as it can be now."""
-        if view is not None:
-            return view.judge(known)
-        return known.blind if self.caching else known.unwatched
+        if not self.caching:
+            return known.unwatched
+        if view is None:
+            return known.blind if doubt is Doubt.NONE else ANYTHING
+        if not view.reads(text):
+            return ANYTHING
+        return view.judge(known) if doubt is Doubt.NONE else view.judge_doubtful(known, doubt)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -159,6 +175,26 @@ class Database:
                 turn.effects.writes = None
             if turn.mark is not None:
                 self.mark(turn, None)
+        for ledger in self.blocks:
+            ledger.widen()
+        for orphan, who in list(self.orphans.items()):
+            if self.identity is not None and (self.identity, None) not in orphan.tags:
+                wide = self.cache.mark(write_tags(self.identity, None), self)
+                self.cache.abandon(wide)
+                self.orphans[wide] = who
+                del self.orphans[orphan]
+                self.cache.settle(orphan)
+
+    def outdated(self) -> None:
+        """Definitions have changed past us: the catalog says nothing any more, nor do judgements made by it."""
+        self.widen()
+        self.catalog = None
+
+    def defaults_changed(self) -> None:
+        """New connections begin with other settings than those that are open, which must not be mixed."""
+        self.paths.clear()
+        for pool in self.pools.values():
+            pool.reconnect()
 
     @property
     def newcomer(self) -> bool:
@@ -230,17 +266,32 @@ class Database:
             self.orphaned(turns, server)
             return
         for turn in turns:
+            self.writing.discard(turn)
             self.unmark(turn)
+        self._defined(turns)
+
+    def _defined(self, turns: list[Turn]) -> None:
+        """Nobody was told, but what these turns have defined counts."""
+        if any(turn.effects is not None and turn.effects.ddl for turn in turns):
+            self.suspect("ddl")
 
     def orphaned(self, turns: list[Turn], server: Server) -> None:
         """The connection was lost before the outcome was known: the marks stay until that backend is surely gone."""
         for turn in turns:
+            self.writing.discard(turn)
             mark, turn.mark = turn.mark, None
             if mark is not None:
                 self.cache.abandon(mark)
                 self.orphans[mark] = server.pid
+        self._defined(turns)
         if self.orphans and self.on_suspect is not None:
             self.on_suspect()
+
+    def settle(self, mark: Mark) -> None:
+        """An orphan's transaction has ended, in whichever way; it may have defined something."""
+        if self.orphans.pop(mark, None) is not None:  # else another has taken its place meanwhile, see widen
+            self.suspect("lost")
+            self.cache.settle(mark)
 
     # -- pools ------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ record, nothing to mark.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from sql.reach import reach
 from sql.template import template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cache.tags import Tag
     from pool.settings import Profile
@@ -33,13 +34,18 @@ PINS = frozenset(Pin) - {Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
 MAX_PARSE = 128 * 1024
 """Bytes; a longer text is not parsed on the event loop and counts as unknown."""
 
+_PLACES = frozenset(
+    ("*", "client_encoding", "role", "search_path", "session_authorization", "standard_conforming_strings")
+)
+"""Settings that decide what a name or a text means; "*" is all of them."""
+
 _READS = frozenset((Kind.SELECT, Kind.EMPTY, Kind.SHOW, Kind.EXPLAIN, Kind.FETCH, Kind.CLOSE, Kind.COPY_TO))
 
 
 class Known:
     """A statement shape. Compared by identity."""
 
-    __slots__ = ("blind", "digest", "facts", "noisy", "plain_read", "unwatched")
+    __slots__ = ("blind", "digest", "facts", "moves", "noisy", "plain_read", "unwatched")
 
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
@@ -52,6 +58,7 @@ class Known:
             or facts.kind in (Kind.UNKNOWN, Kind.DISCARD, Kind.DEALLOCATE, Kind.SAVEPOINT, Kind.ROLLBACK_TO)
             or facts.statements
         )
+        self.moves = any(change.name.lower() in _PLACES for change in facts.settings)
         self.plain_read = is_plain_read(facts)
         self.blind = _blind(facts, noisy=self.noisy)
         self.unwatched = _unwatched(facts, noisy=self.noisy)
@@ -68,6 +75,18 @@ class Judgement:
     ddl: bool
     taints: bool
     ttl: float | None = None
+
+
+ANYTHING = Judgement(quiet=False, bypass="unclear", tags=frozenset(), writes=None, ddl=True, taints=True)
+"""A statement that may mean anything."""
+
+
+class Doubt(enum.Enum):
+    """How far a session's names mean what its view says they mean."""
+
+    NONE = enum.auto()
+    PLACE = enum.auto()  # search_path, role or the rules of quoting may have changed, and nobody has told us yet
+    TEMPORARY = enum.auto()  # it has temporary relations, of which the catalog knows nothing
 
 
 class Statements:
@@ -125,14 +144,17 @@ class View:
         "_hinted_only",
         "_identity",
         "_judgements",
-        "_misread",
+        "_unplaced",
         "blocked",
         "catalog",
         "epoch",
+        "foreign",
+        "misread",
         "path",
         "profile",
+        "role",
         "scope",
-        "user",
+        "tame",
     )
 
     def __init__(
@@ -141,22 +163,32 @@ class View:
         user: str,
         path: tuple[str, ...],
         profile: Profile,
+        base: Mapping[str, str],
         *,
         epoch: int,
         hinted_only: bool,
         identity: tuple[str, int],
     ) -> None:
+        """``base`` holds settings in effect of which the profile need not say anything."""
+        values = {**base, **profile.values}
         self.catalog = catalog
         self.epoch = epoch
-        self.user = user
         self.path = path
         self.profile = profile
-        self._misread = _misread(profile)
-        self.blocked = _blocked(profile) or self._misread
-        self.scope = scope(identity[0], identity[1], user, user, path, _relevant(profile))
+        self.role = _role(values, user)
+        self.foreign = values.get("client_encoding", "UTF8").upper().replace("-", "") not in ("UTF8", "UNICODE")
+        self.misread = values.get("standard_conforming_strings", "on") != "on"
+        self.tame = all(f.oid in catalog.quiet for functions in catalog.functions.values() for f in functions)
+        self.blocked = "lexing" if self.misread else _blocked(values)
+        self.scope = scope(identity[0], identity[1], user, self.role, path, _relevant(values))
         self._identity = identity
         self._hinted_only = hinted_only
         self._judgements: dict[Known, Judgement] = {}
+        self._unplaced: dict[Known, Judgement] = {}
+
+    def reads(self, text: bytes) -> bool:
+        """Does the server read these bytes as we do? Else facts and judgements mean nothing."""
+        return not self.foreign or text.isascii()
 
     def judge(self, known: Known) -> Judgement:
         """The statement as seen from here."""
@@ -164,14 +196,32 @@ class View:
         if found is None:
             if len(self._judgements) > 20_000:
                 self._judgements.clear()
-            found = self._judgements[known] = self._make(known)
+            if self.misread and known.facts.backslash:
+                found = ANYTHING
+            elif known.facts.statements and (known.moves or known.facts.taints or Pin.TEMP_TABLE in known.facts.pins):
+                found = self.judge_doubtful(known, Doubt.TEMPORARY)
+            else:
+                found = self._make(known, self.path)
+            self._judgements[known] = found
         return found
 
-    def _make(self, known: Known) -> Judgement:
+    def judge_doubtful(self, known: Known, doubt: Doubt) -> Judgement:
+        """The same where names may be looked up anywhere: a superset, from all schemas at once."""
+        if known.facts.backslash:
+            return ANYTHING
+        found = self._unplaced.get(known)
+        if found is None:
+            if len(self._unplaced) > 20_000:
+                self._unplaced.clear()
+            schemas = dict.fromkeys(schema for schema, _ in self.catalog.relations)
+            found = self._unplaced[known] = self._make(known, tuple(schemas))
+        if doubt is Doubt.TEMPORARY and (found.writes != frozenset() or (known.facts.reads and not self.tame)):
+            return ANYTHING  # a temporary view or trigger leads anywhere
+        return found
+
+    def _make(self, known: Known, path: tuple[str, ...]) -> Judgement:
         facts = known.facts
-        if self._misread and (facts.backslash or self._misread == "client_encoding"):
-            return known.blind
-        reached = reach(facts, self.catalog, self.path, self.user)
+        reached = reach(facts, self.catalog, path, self.role)
         bypass = reached.bypass.value if reached.bypass is not None else self.blocked
         hint = facts.hint
         hinted = hint is not None and hint.cache
@@ -224,27 +274,22 @@ def is_plain_read(facts: Facts) -> bool:
     return facts.kind in _READS and not facts.opaque
 
 
-HARMLESS = frozenset(("application_name", "client_min_messages", "statement_timeout", "lock_timeout"))
+HARMLESS = frozenset(("application_name", "statement_timeout", "lock_timeout"))
 """Settings that change no answer: not part of a cache key."""
 
 
-def _relevant(profile: Profile) -> dict[str, str]:
-    return {name: value for name, value in profile.values.items() if name not in HARMLESS}
+def _relevant(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name not in HARMLESS}
 
 
-def _blocked(profile: Profile) -> str | None:
-    level = profile.values.get("default_transaction_isolation", "read committed").lower()
+def _role(values: Mapping[str, str], user: str) -> str:
+    """Whose schema "$user" is."""
+    role = values.get("role", "none")
+    return values.get("session_authorization", user) if role == "none" else role
+
+
+def _blocked(values: Mapping[str, str]) -> str | None:
+    if values.get("forebay.cache", "on").lower() in ("off", "false", "no", "0"):
+        return "off"
+    level = values.get("default_transaction_isolation", "read committed").lower()
     return None if level in ("read committed", "read uncommitted") else "isolation"
-
-
-_ODD_ENCODINGS = frozenset(("big5", "gb18030", "gbk", "johab", "shift_jis_2004", "sjis", "uhc"))
-"""Their characters may hold bytes that mean something in SQL, such as a backslash."""
-
-
-def _misread(profile: Profile) -> str | None:
-    """Why a text may mean something else to the server than to our parser."""
-    if profile.values.get("client_encoding", "UTF8").lower().replace("-", "").strip() in _ODD_ENCODINGS:
-        return "client_encoding"
-    if profile.values.get("standard_conforming_strings", "on") != "on":
-        return "lexing"
-    return None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.knowledge import Doubt
 from proxy.turn import Effects, Turn, Unjudged
 from sql.facts import Kind, Pin
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sql.facts import Facts, SettingChange
 
 IDLE = 0x49
+_UNNAMED = frozenset((Pin.TEMP_TABLE, Pin.UNKNOWN))
+"""With these, any name may mean something of the session's own."""
 
 
 class Ledger:
@@ -38,8 +41,11 @@ class Ledger:
         "_blind",
         "_carried",
         "_database",
+        "_ddl",
+        "_running",
         "_savepoints",
         "_settings",
+        "doubt",
         "pins",
         "taints",
     )
@@ -50,6 +56,9 @@ class Ledger:
         self._carried: set[int] | None = set()  # written in the open transaction; None = anything
         self._settings: list[SettingChange] = []
         self._savepoints = False
+        self._ddl = False  # definitions may have changed in the open transaction
+        self._running = 0  # turns with effects that are not finished
+        self.doubt = Doubt.NONE  # how far the next statement's names are known to mean what the session's view says
         self.pins: set[Pin] = set()
         self.taints = False
 
@@ -60,6 +69,7 @@ class Ledger:
         effects = turn.effects
         if effects is None:
             effects = turn.effects = Effects()
+            self._running += 1
             self._database.writing.add(turn)
         if judgement is known.blind:
             effects.blind.add((known, profile, user))
@@ -72,7 +82,12 @@ class Ledger:
         effects.ddl = effects.ddl or judgement.ddl
         effects.taints = effects.taints or judgement.taints
         effects.commits = effects.commits or known.facts.can_commit
+        effects.ends = effects.ends or known.facts.ends
         self._collect(effects, known.facts)
+        if not _UNNAMED.isdisjoint(effects.pins):
+            self.doubt = Doubt.TEMPORARY
+        elif (known.moves or judgement.taints) and self.doubt is Doubt.NONE:
+            self.doubt = Doubt.PLACE
 
     def _collect(self, effects: Effects, facts: Facts) -> None:
         for statement in facts.statements or (facts,):
@@ -95,14 +110,19 @@ class Ledger:
         if not may_commit:
             return
         if self._blind:
-            turn.effects = turn.effects or Effects()
+            if turn.effects is None:
+                turn.effects = Effects()
+                self._running += 1
             turn.effects.blind |= self._blind
             self._blind.clear()
             self._database.writing.add(turn)
             self._database.judge_again(turn)
         writes: set[int] | None = set()
-        for part in (self._carried, *(t.effects.writes for t in (turn, *in_flight) if t.effects is not None)):
+        flying = [t.effects for t in (turn, *in_flight) if t.effects is not None]
+        for part in (self._carried, *(effects.writes for effects in flying)):
             writes = None if writes is None or part is None else writes | part
+        if turn.effects is not None:
+            turn.effects.ddl = self._ddl or any(effects.ddl for effects in flying)
         if writes is None or writes:
             self._database.mark(turn, writes)
 
@@ -113,6 +133,7 @@ class Ledger:
         effects = turn.effects
         changed = False
         if effects is not None:
+            self._running = max(0, self._running - 1)
             self._database.writing.discard(turn)
             if effects.blind:
                 (self._database.unjudged if status == IDLE else self._blind).update(effects.blind)
@@ -121,24 +142,46 @@ class Ledger:
             else:
                 self._carried |= effects.writes
             if effects.ddl:
+                self._ddl = True  # in a block it counts from its COMMIT on: see before_send
                 self._database.suspect("ddl")
             self._pins(effects, failed=turn.sqlstate is not None)
             self.taints = self.taints or effects.taints
             self._savepoints = self._savepoints or effects.savepoints
             if turn.sqlstate is None and effects.settings:
                 self._settings.extend(effects.settings)
-                if self._savepoints and status != IDLE:
-                    self.pin(Pin.SETTING_IN_TRANSACTION)
+            if effects.settings and (
+                (self._savepoints and status != IDLE) or (effects.ends and effects.statements > 1)
+            ):
+                self.pin(Pin.SETTING_IN_TRANSACTION)  # which of them will stay, nobody can tell
         if turn.mark is not None:
             self._database.unmark(turn)
         if status == IDLE:
             changed = bool(self._settings)
-            if changed and tag == b"ROLLBACK":
+            if changed and (tag == b"ROLLBACK" or turn.sqlstate is not None):
                 self._settings.clear()
                 changed = False
+            self._ddl = False
+            if not self._running:
+                self._settle_doubt()
             self._carried = set()
             self._savepoints = False
+            self._database.blocks.discard(self)
+        elif self._carried is None or self._carried:
+            self._database.blocks.add(self)
         return changed
+
+    def _settle_doubt(self) -> None:
+        """Nothing is open or in flight: what the settings say is what the session's profile says."""
+        if not self.pins.isdisjoint(_UNNAMED):
+            self.doubt = Doubt.TEMPORARY
+        elif self.taints or Pin.SETTING_IN_TRANSACTION in self.pins:
+            self.doubt = Doubt.PLACE
+        else:
+            self.doubt = Doubt.NONE
+
+    def widen(self) -> None:
+        """What was written in the open transaction was judged by an outdated catalog."""
+        self._carried = None
 
     def take_settings(self) -> list[SettingChange]:
         """The settings that have just been committed, in order."""
@@ -168,8 +211,12 @@ class Ledger:
     def leave(self, turns: Iterable[Turn]) -> list[Turn]:
         """The client is gone: the turns whose outcome is still to be learnt, with their marks."""
         left = []
+        self._database.blocks.discard(self)
         for turn in turns:
-            self._database.writing.discard(turn)
+            if turn.effects is not None and turn.effects.blind:
+                self._database.mark(turn, None)
             if turn.mark is not None:
-                left.append(turn)
+                left.append(turn)  # still among those who write, until its outcome is known
+            else:
+                self._database.writing.discard(turn)
         return left

@@ -58,7 +58,7 @@ class Reader:
             return False
         known = session.database.statements.get(text)
         judgement = view.judge(known)
-        if judgement.bypass is not None:
+        if judgement.bypass is not None or not view.reads(text):
             return False
         key = simple_key(view.scope, view.epoch, text)
         entry = self._cache.lookup(key, now)
@@ -113,7 +113,7 @@ class Reader:
             return False
         known = session.database.statements.get(query)
         judgement = view.judge(known)
-        if judgement.bypass is not None:
+        if judgement.bypass is not None or not view.reads(query):
             return False
         key = extended_key(view.scope, view.epoch, query, types, data[rest:bind_end])
         entry = self._cache.lookup(key, now)

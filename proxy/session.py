@@ -23,7 +23,6 @@ from proxy.inbox import EXTENDED, FAR, Inbox, batch_end
 from proxy.ledger import Ledger
 from proxy.turn import Turn
 from proxy.uplink import Terminated, Uplink
-from sql.facts import Pin
 from stats.records import Outcome
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ class Session(asyncio.Protocol):
         known = self.database.statements.get(text)
         turn.known = known
         turn.text = text
-        self._judge(turn, known)
+        self._judge(turn, known, text)
         return self._send(turn, server)
 
     def sync(self, server: Server) -> Turn:
@@ -256,7 +255,7 @@ class Session(asyncio.Protocol):
             turn.text = text
         if partial:
             turn.fill = None
-        self._judge(turn, known)
+        self._judge(turn, known, text)
         if known.facts.can_commit:
             self.ledger.before_send(turn, self.down.turns, may_commit=True)
 
@@ -267,9 +266,8 @@ class Session(asyncio.Protocol):
         if data:
             self.transport.write(data)
 
-    def _judge(self, turn: Turn, known: Known) -> None:
-        view = self.view() if Pin.TEMP_TABLE not in self.ledger.pins else None  # a name may mean a temporary table
-        judgement = self.database.judge(known, view)
+    def _judge(self, turn: Turn, known: Known, text: bytes) -> None:
+        judgement = self.database.judge(known, self.view(), text, self.ledger.doubt)
         if turn.outcome is Outcome.BYPASS and turn.known is known:
             if known.plain_read:
                 database = self.database

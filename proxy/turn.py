@@ -49,6 +49,7 @@ class Effects:
     taints: bool = False
     forgets: bool = False  # DISCARD ALL or DEALLOCATE ALL: prepared statements are gone
     commits: bool = False  # it holds a statement that may end the transaction it is in
+    ends: bool = False  # it holds one that does
     savepoints: bool = False
     statements: int = 0
 
