@@ -5,9 +5,11 @@ The database is shared by the tests of a module, which therefore name their tabl
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from tests.integration.target import Target
@@ -61,3 +63,20 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
     """What is opened here is closed at the end of the test."""
     async with AsyncExitStack() as opened_here:
         yield opened_here
+
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+
+
+@pytest.fixture
+async def connect(target: Target) -> AsyncIterator[Connect]:
+    """Opens connections of asyncpg; what a failed test left open is closed."""
+    opened: list[asyncpg.Connection] = []
+
+    async def connect() -> asyncpg.Connection:
+        opened.append(await asyncpg.connect(target.dsn(), timeout=30))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.terminate()

@@ -198,8 +198,8 @@ class Forebay:
 
     def verify_log(self) -> None:
         """No traceback was logged."""
-        log = self.log()
-        assert not any(word in log for word in _TROUBLE), log[-8_000:]
+        trouble = [line for line in self.log().splitlines() if any(word in line for word in _TROUBLE)]
+        assert not trouble, "\n".join(trouble[:10])
 
 
 @contextlib.contextmanager

@@ -106,9 +106,8 @@ class _Client:
             self._prepared.add(name)
         answer = await wire.ask(frames.bind(tag, statement=name), frames.execute(), SYNC)
         self._right(answer, tag + own)
-        if self._random.random() < 0.1:
+        if self._random.random() < 0.1 and self._right(await wire.ask(frames.close("S", name), SYNC)):
             self._prepared.discard(name)
-            self._right(await wire.ask(frames.close("S", name), SYNC))
 
     async def pipeline(self, wire: Wire) -> None:
         """Several questions in one segment, with as many Syncs."""
