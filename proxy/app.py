@@ -256,6 +256,7 @@ class App:
                 self._identities,
                 mode=self.config.cache.mode,
                 session_pooling=self.config.pool_of(name).mode,
+                options=self._access.options(name),
             )
         return database
 
