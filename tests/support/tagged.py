@@ -101,13 +101,17 @@ class _Client:
         if name not in self._prepared:
             text = f"SELECT $1 || '{own}'"
             answer = await wire.ask(frames.parse(text, name), SYNC)
+            if "1" in frames.tags(answer):  # it holds, even if the server died right behind it
+                self._prepared.add(name)
             if not self._right(answer):
                 return
-            self._prepared.add(name)
         answer = await wire.ask(frames.bind(tag, statement=name), frames.execute(), SYNC)
         self._right(answer, tag + own)
-        if self._random.random() < 0.1 and self._right(await wire.ask(frames.close("S", name), SYNC)):
-            self._prepared.discard(name)
+        if self._random.random() < 0.1:
+            answer = await wire.ask(frames.close("S", name), SYNC)
+            self._right(answer)
+            if "3" in frames.tags(answer):
+                self._prepared.discard(name)
 
     async def pipeline(self, wire: Wire) -> None:
         """Several questions in one segment, with as many Syncs."""
