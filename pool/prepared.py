@@ -21,6 +21,7 @@ from struct import pack
 
 PREFIX = b"forebay_"
 _DOUBT = -1  # the number of no batch
+_MAX_OUTDATED = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +61,7 @@ class Registry:
         self._limit = limit
         self._size = size  # bytes of text
         self._held = 0
+        self.outdated: set[Prepared] = set()
         self._by_content: OrderedDict[tuple[bytes, bytes], Prepared] = OrderedDict()
         self._made = 0
 
@@ -78,6 +80,19 @@ class Registry:
         else:
             self._by_content.move_to_end(content)
         return found
+
+    def retire(self, statement: Prepared) -> None:
+        """Its result type has changed: the same content means something else from now on, under another name.
+
+        Clients that hold it were told of the old type: ``outdated`` must not be parsed for them again.
+        """
+        content = (statement.query, statement.types)
+        if self._by_content.get(content) is statement:
+            del self._by_content[content]
+            self._held -= len(statement.query)
+        if len(self.outdated) >= _MAX_OUTDATED:
+            self.outdated.clear()
+        self.outdated.add(statement)
 
     def __len__(self) -> int:
         return len(self._by_content)

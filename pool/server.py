@@ -329,6 +329,7 @@ class Server(asyncio.Protocol):
             cast("Note", note).dropped()
         pipeline.proved.clear()
         pipeline.dropped.clear()
+        pipeline.failed.clear()
         if self.owner is None:
             if any(forwarded for _, forwarded in pipeline.parameters):  # the last owner's doing, and it has gone
                 self.tainted = True

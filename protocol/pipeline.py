@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from protocol.errors import RemoteProtocolError
 from protocol.replies import (
@@ -61,6 +61,7 @@ from protocol.replies import (
     FAKE,
     FORWARD,
     FUNCTION,
+    HOLD,
     PARSE,
     QUERY,
     ROW,
@@ -69,6 +70,8 @@ from protocol.replies import (
     SYNC,
     WITHIN_LOOK,
     WITHIN_PASS,
+    Finished,
+    is_held,
 )
 
 __all__ = [
@@ -91,41 +94,17 @@ __all__ = [
     "Pipeline",
 ]
 
-HOLD: Final = 64 * 1024
-"""Bytes; a message longer than this is never held back to be looked at."""
-
 Entry = tuple[int, int, object, bytes]
 
 _header = Struct(">BI").unpack_from
 
-_STREAMED: Final = frozenset((0x44, 0x64, 0x45, 0x4E, 0x54, 0x74, 0x41, 0x56))  # D d E N T t A V
-_ALWAYS_STREAMED: Final = frozenset((0x44, 0x64))
 _STATUS: Final = frozenset((0x49, 0x54, 0x45))  # I T E
 
 
 _EXECUTION: Final[tuple[Entry, ...]] = ((BIND, FORWARD, None, b""), (EXECUTE, FORWARD, None, b""))
 _DESCRIBED_EXECUTION: Final = (_EXECUTION[0], (DESCRIBE_PORTAL, FORWARD, None, b""), _EXECUTION[1])
+_TURNS: Final = frozenset((QUERY, FUNCTION, SYNC))
 _NOBODY: Final[Entry] = (SYNC + 8, FORWARD, None, b"")  # in place of a request when nothing is outstanding
-
-
-def _is_held(tag: int, length: int) -> bool:
-    """Must a message that is not all there wait for its rest? Raises if the rest would be too much."""
-    if tag in _ALWAYS_STREAMED or (length > HOLD and tag in _STREAMED):
-        return False
-    if length > HOLD:
-        raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
-    return True
-
-
-class Finished(NamedTuple):
-    """A turn has been answered."""
-
-    note: object  # of its QUERY, SYNC or FUNCTION
-    status: int
-    error: bytes | None  # the body of the last ErrorResponse passed on, cut at HOLD
-    tag: bytes  # the last CommandComplete
-    rows: int
-    notices: int  # notices and notifications passed on meanwhile
 
 
 class Pipeline:
@@ -146,6 +125,7 @@ class Pipeline:
         "copy_in",
         "dropped",
         "errors",
+        "failed",
         "finished",
         "last_tag",
         "notices",
@@ -177,6 +157,7 @@ class Pipeline:
         self.parameters: list[tuple[bytes, bool]] = []  # (body of a ParameterStatus, was it passed on)
         self.errors: list[bytes] = []  # bodies of ErrorResponses passed on, cut at HOLD
         self.swallowed_errors: list[bytes] = []
+        self.failed: list[object] = []  # of the dropped, those that failed themselves
         self._fakes = 0  # entries in the queue that no reply will end: FAKE and COPY_END
         self._held = b""
         self._stream_left = 0
@@ -193,6 +174,11 @@ class Pipeline:
     def mid_message(self) -> bool:
         """Part of a message has been passed to the client: nothing but its rest may follow."""
         return self._stream_left > 0 and self._stream_forward
+
+    @property
+    def turns_outstanding(self) -> bool:
+        """An earlier turn of the owner's is not answered: the transaction's status by then is not known."""
+        return any(kind in _TURNS and action == FORWARD for kind, action, _, _ in self.queue)
 
     def add(self, kind: int, note: object = None, action: int = FORWARD) -> None:
         """A request has been, or is about to be, sent. Dropped at once while the server skips to Sync."""
@@ -286,7 +272,7 @@ class Pipeline:
             end = position + 1 + length
             if length < 4:
                 raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
-            if end > size and _is_held(tag, length):
+            if end > size and is_held(tag, length):
                 break
             head = queue[0] if queue else _NOBODY
             swallow = head[1]
@@ -381,6 +367,7 @@ class Pipeline:
         copying = self.copy_in
         self.copy_in = False
         if queue and queue[0][0] in EXTENDED:
+            self.failed.append(queue[0][2])
             while queue and queue[0][0] != SYNC:
                 _, did, note, _ = queue.popleft()
                 if did == FAKE:

@@ -5,7 +5,9 @@ Manual: "Message Formats" and "Message Flow"; what the table of pipeline.py says
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
+
+from protocol.errors import RemoteProtocolError
 
 QUERY: Final = 0
 FUNCTION: Final = 1
@@ -67,3 +69,28 @@ def _rules() -> dict[int, int]:
 
 RULES: Final = _rules()
 ANY_TIME: Final = frozenset((0x4E, 0x41, 0x53, 0x45))  # N A S E
+
+HOLD: Final = 64 * 1024
+"""Bytes; a message longer than this is never held back to be looked at."""
+_STREAMED: Final = frozenset((0x44, 0x64, 0x45, 0x4E, 0x54, 0x74, 0x41, 0x56))  # D d E N T t A V
+_ALWAYS_STREAMED: Final = frozenset((0x44, 0x64))
+
+
+def is_held(tag: int, length: int) -> bool:
+    """Must a message that is not all there wait for its rest? Raises if the rest would be too much."""
+    if tag in _ALWAYS_STREAMED or (length > HOLD and tag in _STREAMED):
+        return False
+    if length > HOLD:
+        raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
+    return True
+
+
+class Finished(NamedTuple):
+    """A turn has been answered."""
+
+    note: object  # of its QUERY, SYNC or FUNCTION
+    status: int
+    error: bytes | None  # the body of the last ErrorResponse passed on, cut at HOLD
+    tag: bytes  # the last CommandComplete
+    rows: int
+    notices: int  # notices and notifications passed on meanwhile

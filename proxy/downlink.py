@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sql.facts import SettingChange
 
 _SYNC = build.sync()
+_OUTDATED = b"\0RRevalidateCached"  # the function that says "cached plan must not change result type"
 _REPORTED = frozenset(
     (
         "application_name",
@@ -71,23 +72,27 @@ class Downlink:
             if out:
                 session.transport.write(out)
             self.rest(server)
-            return
-        if out:
-            session.transport.write(out)
-        if pipeline.owes_sync:
-            pipeline.owes_sync = False
-            session.uplink.open = False
-            pipeline.add(SYNC, session.sync(server))
-            server.transport.write(_SYNC)
-        elif not pipeline.queue:
-            self.rest(server)
+        else:
+            if out:
+                session.transport.write(out)
+            if pipeline.owes_sync:
+                pipeline.owes_sync = False
+                session.uplink.open = False
+                pipeline.add(SYNC, session.sync(server))
+                server.transport.write(_SYNC)
+            elif not pipeline.queue:
+                self.rest(server)
+        if session.uplink.stalled and not session.closing:
+            session.go_on()
 
     def _finished(self, finished: Finished, server: Server, now: float, *, alone: bool) -> None:
         session = self._session
         turn = cast("Turn", finished.note)
         if finished.error is not None:
             turn.sqlstate = sqlstate_of(finished.error)
-            if turn.sqlstate == "0A000" or PREFIX in finished.error:  # "cached plan must not change result type"
+            if _OUTDATED in finished.error:
+                self._outdated()
+            elif PREFIX in finished.error:
                 server.statements.doubt()
         while self.turns:
             first = self.turns.popleft()
@@ -121,6 +126,13 @@ class Downlink:
                 session.uplink.portals.clear()
         elif database.pool_mode == "statement":
             session.refuse("0A000", "transaction blocks are not allowed in statement pooling mode")
+
+    def _outdated(self) -> None:
+        """A statement's result type has changed. Which one's? The one that was bound, or else prepared, last."""
+        session = self._session
+        last = [statement for _, statement in session.uplink.portals.values()] or [*session.uplink.statements.values()]
+        if last:
+            session.pool.registry.retire(last[-1])
 
     def _take_effect(self, turn: Turn, effects: Effects | None, finished: Finished, server: Server) -> None:
         session = self._session

@@ -92,7 +92,7 @@ class Session(asyncio.Protocol):
         if self._inbox or self.waiting:
             whole = self._inbox.add(data)
             if whole is None:
-                if self.waiting and self._inbox.size > HOLD_BATCH:
+                if (self.waiting or self.uplink.stalled) and self._inbox.size > HOLD_BATCH:
                     self.brake(True)
                 return
             data = whole
@@ -123,6 +123,12 @@ class Session(asyncio.Protocol):
             self.leave()
         except RemoteProtocolError as error:
             self.refuse(error.sqlstate, error.message)
+
+    def go_on(self) -> None:
+        """An answer has come that what the client has sent since may have been waiting for."""
+        self.uplink.stalled = False
+        self.brake(False)
+        self.advance(self._inbox.take(), self.clock())
 
     def _leased(self) -> Server | None:
         return self.down.server

@@ -9,7 +9,8 @@ A client's Parse with a name it has in use must fail as PostgreSQL lets it fail.
 empty statement of that name is put in its way.
 
 What the client believes (``statements``) changes when its message is sent and is taken back when the server skips that
-message, because later messages of the same batch rely on it.
+message, because later messages of the same batch rely on it. A later batch does not: what refers to a name that an
+unanswered earlier batch made or closed waits for that answer (``stalled``).
 
 Long messages: Query and Parse are needed whole. Bind and CopyData stream: once the names of a Bind are there, the
 rest is passed on as it comes. ``left`` is what is still to come.
@@ -20,7 +21,7 @@ from __future__ import annotations
 from struct import Struct, pack
 from typing import TYPE_CHECKING
 
-from pool.prepared import PREFIX, Presence, close_message
+from pool.prepared import Presence, close_message
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from protocol.hot import Incomplete, read_bind, read_execute, read_parse, read_query, read_target
@@ -36,11 +37,22 @@ from protocol.pipeline import (
     SWALLOW,
     SYNC,
 )
-from proxy.uplink_notes import Closed, Injected, Registered
+from proxy.inbox import FAR
+from proxy.uplink_notes import (
+    Naming,
+    Registered,
+    bind_message,
+    foreign_name,
+    provide,
+    provide_unnamed,
+    without,
+    without_unnamed,
+)
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared
     from pool.server import Server
+    from protocol.pipeline import Pipeline
     from proxy.knowledge import Known
     from proxy.uplink_ports import Conductor
 
@@ -70,12 +82,24 @@ class Terminated(Exception):
 class Uplink:
     """One session's way up. ``conductor`` is the session: it knows turns, effects and limits."""
 
-    __slots__ = ("_conductor", "_max_message", "left", "open", "portals", "statements", "stream_dropped")
+    __slots__ = (
+        "_conductor",
+        "_max_message",
+        "doubtful",
+        "left",
+        "open",
+        "portals",
+        "stalled",
+        "statements",
+        "stream_dropped",
+    )
 
     def __init__(self, conductor: Conductor, max_message: int) -> None:
         self._conductor = conductor
         self._max_message = max_message
         self.statements: dict[bytes, Prepared] = {}  # by the client's names; b"" is the unnamed one
+        self.doubtful: dict[bytes, Naming] = {}  # names whose last Parse or Close is not answered
+        self.stalled = False  # a message must wait until a doubt is settled
         self.portals: dict[bytes, tuple[Known, Prepared]] = {}
         self.open = False  # a batch of the extended protocol has begun and its Sync has not come
         self.left = 0  # bytes of a streamed message that are still to come
@@ -88,7 +112,8 @@ class Uplink:
         (at least 5). Raises RemoteProtocolError for what no server should see, Terminated at a Terminate.
         """
         size = len(data)
-        if not self.left and data[0] == tags.BIND and (whole := self._execution(data, size, server)) is not None:
+        usual = data[0] == tags.BIND and size > 5 and not (self.left or self.doubtful)
+        if usual and (whole := self._execution(data, size, server)) is not None:
             return whole, size, 5
         up: list[bytes] = []
         position = start = 0
@@ -104,6 +129,10 @@ class Uplink:
             if length < 4 or length > self._max_message:
                 raise RemoteProtocolError(f"invalid message length {length}")
             body = position + 5
+            if self.doubtful and self._unsure(tag, data, body, end, server.pipeline):
+                self.stalled = True
+                needed = FAR
+                break
             if end > size:
                 streamed = self._stream(tag, data, position, end, server) if size > body else None
                 if streamed is None:
@@ -168,13 +197,37 @@ class Uplink:
         length = 4 + len(name) + size - name_end - (size - end)
         return b"B%b\0%b%b" % (length.to_bytes(4, "big"), name, data[name_end + 1 :])
 
+    def _unsure(self, tag: int, data: bytes, body: int, end: int, pipeline: Pipeline) -> bool:
+        """Does this message refer to a name of which an earlier batch has not told yet what it is?"""
+        try:
+            if tag == tags.BIND:
+                _, name, _ = read_bind(data, body, end)
+            elif end > len(data):
+                return False
+            elif tag == tags.PARSE:
+                name, _, _ = read_parse(data, body, end)
+                if not name:  # replaces whatever there is
+                    return False
+            elif tag in (tags.DESCRIBE, tags.CLOSE):
+                kind, name = read_target(data, body, end)
+                if kind != STATEMENT:
+                    return False
+            else:
+                return False
+        except (RemoteProtocolError, Incomplete):
+            return False
+        last = self.doubtful.get(name)
+        return last is not None and last.batch != pipeline.batch and not pipeline.copy_in
+
     # Each of these returns what replaces the message, or None to pass it on as it is.
 
     def _query(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         text = read_query(data, body, end)
-        self.open = False
-        self.statements.pop(b"", None)  # a simple Query drops the unnamed statement
-        server.statements.unnamed_lost()
+        if not server.pipeline.skipping:  # else the server ignores it
+            self.open = False
+            self.statements.pop(b"", None)  # a simple Query drops the unnamed statement
+            self.doubtful.pop(b"", None)
+            server.statements.unnamed_lost()
         turn = self._conductor.query(text, server)
         server.pipeline.add(QUERY, turn)
         return None
@@ -195,73 +248,27 @@ class Uplink:
         if statement is None:
             self.portals.pop(portal, None)
             if not name:
-                before = self._without_unnamed(server)
+                before = without_unnamed(server)
                 server.pipeline.add(BIND)
                 return before + data[body - 5 : available]
-            foreign = _foreign(name)
-            before = self._without(foreign, server)
+            foreign = foreign_name(name)
+            before = without(foreign, server)
             server.pipeline.add(BIND)
             if before or foreign != name:
-                return before + self._bind_message(portal, foreign + b"\0", data, rest, available, end)
+                return before + bind_message(portal, foreign + b"\0", data, rest, available, end)
             return None
         known = self._conductor.bound(statement)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
             self._conductor.executes(known, statement.query, server, partial=True)
         if not name:
-            injected = self._provide_unnamed(statement, server)
+            injected = provide_unnamed(statement, server)
             server.pipeline.add(BIND)
             return injected + data[body - 5 : available] if injected else None
-        injected = self._provide(statement, server)
+        injected = provide(statement, server)
         server.pipeline.add(BIND)
-        message = self._bind_message(portal, statement.bind_name, data, rest, available, end)
+        message = bind_message(portal, statement.bind_name, data, rest, available, end)
         return injected + message if injected else message
-
-    @staticmethod
-    def _bind_message(portal: bytes, name: bytes, data: bytes, rest: int, available: int, end: int) -> bytes:
-        length = 4 + len(portal) + 1 + len(name) + end - rest
-        return b"B%b%b\0%b%b" % (length.to_bytes(4, "big"), portal, name, data[rest:available])
-
-    def _provide(self, statement: Prepared, server: Server) -> bytes:
-        """What must go ahead so that the server has a statement."""
-        pipeline = server.pipeline
-        presence = server.statements.presence(statement, pipeline.batch)
-        if presence is Presence.PRESENT:
-            return b""
-        before = b""
-        if presence is Presence.DOUBTFUL:
-            pipeline.add(CLOSE, None, SWALLOW)
-            before = close_message(statement.name)
-        pipeline.add(PARSE, Injected(server, statement, unnamed=False), SWALLOW)
-        if not pipeline.skipping:
-            server.statements.sent(statement, pipeline.batch)
-        return before + statement.parse_message(statement.name)
-
-    @staticmethod
-    def _provide_unnamed(statement: Prepared, server: Server) -> bytes:
-        """The same for the unnamed statement."""
-        pipeline = server.pipeline
-        if server.statements.unnamed_is(statement, pipeline.batch):
-            return b""
-        pipeline.add(PARSE, Injected(server, statement, unnamed=True), SWALLOW)
-        if not pipeline.skipping:
-            server.statements.unnamed_sent(statement, pipeline.batch)
-        return statement.parse_message(b"")
-
-    @staticmethod
-    def _without_unnamed(server: Server) -> bytes:
-        """The client has no unnamed statement: whatever another left on the server must not be found."""
-        server.pipeline.add(CLOSE, None, SWALLOW)
-        server.statements.unnamed_lost()
-        return close_message(b"")
-
-    @staticmethod
-    def _without(foreign: bytes, server: Server) -> bytes:
-        """The client has no such statement: what stood in the way of its name earlier must not be found."""
-        if foreign not in server.statements.strays:
-            return b""
-        server.pipeline.add(CLOSE, None, SWALLOW)
-        return close_message(foreign)
 
     def _execute(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         portal, max_rows = read_execute(data, body, end)
@@ -302,22 +309,24 @@ class Uplink:
         self.open = True
         statement = server.pool.registry.intern(query, types)
         if name and name in self.statements:
-            foreign = _foreign(name)
+            foreign = foreign_name(name)
             server.statements.strays.add(foreign)
+            pipeline.add(CLOSE, None, SWALLOW)
             pipeline.add(PARSE, None, SWALLOW)
             pipeline.add(PARSE)
-            return build.parse(foreign, b"") + statement.parse_message(foreign)
+            return close_message(foreign) + build.parse(foreign, b"") + statement.parse_message(foreign)
         registered = Registered(self, name, statement, server)
         if not pipeline.skipping:
-            self.statements[name] = statement
+            registered.sends(statement)
         if not name:
             pipeline.add(PARSE, registered)
             if not pipeline.skipping:
                 server.statements.unnamed_sent(statement, pipeline.batch)
             return None
         presence = server.statements.presence(statement, pipeline.batch)
-        if presence is Presence.PRESENT and pipeline.status != FAILED:
-            pipeline.add_fake(PARSE, _PARSE_COMPLETE, Registered(self, name, statement, None))
+        if presence is Presence.PRESENT and pipeline.status != FAILED and not pipeline.turns_outstanding:
+            registered.sent = False
+            pipeline.add_fake(PARSE, _PARSE_COMPLETE, registered)
             return b""
         before = b""
         if presence is not Presence.ABSENT:
@@ -336,17 +345,17 @@ class Uplink:
             return None
         statement = self.statements.get(name)
         if statement is None:
-            foreign = _foreign(name)
-            before = self._without(foreign, server) if name else self._without_unnamed(server)
+            foreign = foreign_name(name)
+            before = without(foreign, server) if name else without_unnamed(server)
             server.pipeline.add(DESCRIBE_STATEMENT)
             if foreign != name:
                 return before + build.describe("S", foreign)
             return before + data[body - 5 : end] if before else None
         if not name:
-            before = self._provide_unnamed(statement, server)
+            before = provide_unnamed(statement, server)
             server.pipeline.add(DESCRIBE_STATEMENT)
             return before + data[body - 5 : end] if before else None
-        before = self._provide(statement, server)
+        before = provide(statement, server)
         server.pipeline.add(DESCRIBE_STATEMENT)
         return before + b"D%bS%b" % (pack(">I", 5 + len(statement.bind_name)), statement.bind_name)
 
@@ -358,19 +367,15 @@ class Uplink:
             pipeline.add(CLOSE)
             self.portals.pop(name, None)
             return None
-        statement = self.statements.get(name)
-        if not name:
-            server.statements.unnamed_lost()
-            note = Closed(self, name, statement) if statement is not None else None
-            pipeline.add(CLOSE, note)
-            if not pipeline.skipping:
-                self.statements.pop(name, None)
-            return None
-        note = Closed(self, name, statement) if statement is not None else None
-        if not pipeline.skipping:
-            self.statements.pop(name, None)
-        pipeline.add_fake(CLOSE, _CLOSE_COMPLETE, note)
-        return b""
+        note = Naming(self, name, pipeline.batch) if name in self.statements else None
+        if not pipeline.skipping and note is not None:
+            note.sends(None)
+        if name:
+            pipeline.add_fake(CLOSE, _CLOSE_COMPLETE, note)
+            return b""
+        server.statements.unnamed_lost()
+        pipeline.add(CLOSE, note)
+        return None
 
     def _malformed(self, tag: int, server: Server) -> bytes | None:
         """A body that cannot be read: the server says what it thinks of it, and the connection lives on."""
@@ -393,8 +398,3 @@ class Uplink:
             self.stream_dropped = False
             return data[position:] if new is None else new
         return None
-
-
-def _foreign(name: bytes) -> bytes:
-    """A client's own name as a server may see it: never one of ours."""
-    return b"?" + name if name.startswith(PREFIX) else name
