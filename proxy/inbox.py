@@ -15,6 +15,9 @@ _header = Struct(">BI").unpack_from
 EXTENDED: Final = frozenset((tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, tags.CLOSE))
 """The messages that a batch of the extended protocol is made of, besides its Sync."""
 FAR: Final = 1 << 62
+SHORT: Final = 10_000
+"""Bytes; PostgreSQL takes no longer messages than this but for those in LONG."""
+LONG: Final = frozenset((tags.QUERY, tags.PARSE, tags.BIND, tags.FUNCTION_CALL, tags.COPY_DATA))
 
 
 class Inbox:

@@ -37,7 +37,7 @@ from protocol.pipeline import (
     SWALLOW,
     SYNC,
 )
-from proxy.inbox import FAR
+from proxy.inbox import FAR, LONG, SHORT
 from proxy.uplink_notes import (
     Naming,
     Registered,
@@ -126,7 +126,7 @@ class Uplink:
         while size - position >= 5:
             tag, length = _header(data, position)
             end = position + 1 + length
-            if length < 4 or length > self._max_message:
+            if length < 4 or length > self._max_message or (length > SHORT and tag not in LONG):
                 raise RemoteProtocolError(f"invalid message length {length}")
             body = position + 5
             if self.doubtful and self._unsure(tag, data, body, end, server.pipeline):
