@@ -207,21 +207,25 @@ class Database:
         if effects is None or self.catalog is None:
             return
         for unjudged in effects.blind:
-            writes = self._writes_of(unjudged)
+            judgement = self._judge_late(unjudged)
+            writes = judgement.writes
             effects.writes = None if writes is None or effects.writes is None else effects.writes | writes
+            effects.ddl = effects.ddl or judgement.ddl
         effects.blind.clear()
 
-    def _writes_of(self, unjudged: Unjudged) -> frozenset[int] | None:
+    def _judge_late(self, unjudged: Unjudged) -> Judgement:
         known, profile, user = unjudged
         view = self.view(profile, user)
-        return None if view is None else view.judge(known).writes
+        return ANYTHING if view is None else view.judge(known)
 
     def _catch_up(self) -> None:
         """The catalog is known again: what was sent meanwhile is judged, before anybody is served."""
         touched: set[int] | None = set() if len(self.unjudged) < _MANY else None
+        defined = touched is None
         for unjudged in self.unjudged if touched is not None else ():
-            writes = self._writes_of(unjudged)
-            touched = None if touched is None or writes is None else touched | writes
+            judgement = self._judge_late(unjudged)
+            touched = None if touched is None or judgement.writes is None else touched | judgement.writes
+            defined = defined or judgement.ddl
         self.unjudged.clear()
         if touched is None or touched:
             self.cache.unmark(self.cache.mark(write_tags(self.identity, touched), self))
@@ -230,6 +234,8 @@ class Database:
                 self.judge_again(turn)
                 if turn.effects.writes is None or turn.effects.writes:
                     self.mark(turn, turn.effects.writes)
+        if defined:  # by something that ran while this catalog was being proved
+            self.suspect("ddl")
 
     def suspect(self, cause: str) -> None:
         """Definitions may have changed: no hits, and all writes touch everything, until the catalog is proved."""

@@ -187,9 +187,8 @@ class Downlink:
                 server.transport.write(ahead)
             return
         self.server = None
-        if session.ledger.taints:
+        if session.ledger.released():
             server.tainted = True
-            session.ledger.taints = False
         server.give_back()
         if session.draining:
             session.dismiss()

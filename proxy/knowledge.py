@@ -243,7 +243,9 @@ class View:
 def _blind(facts: Facts, *, noisy: bool) -> Judgement:
     """A statement seen without a catalog: nothing may be kept, and what is not plainly a read writes everything.
 
-    A plain read may still write, through a view with a function; it is judged again when the catalog is known.
+    It is judged again when the catalog is known: a plain read may write after all, through a view with a function, and
+    a write may define something, through a trigger. (To take every write for a definition would put the next catalog
+    in doubt, too, and so on as long as somebody writes.)
     """
     plain_read = is_plain_read(facts)
     reads_only = plain_read or facts.begins or facts.ends or facts.kind in (Kind.SET, Kind.RESET)
@@ -252,8 +254,8 @@ def _blind(facts: Facts, *, noisy: bool) -> Judgement:
         bypass="catalog",
         tags=frozenset(),
         writes=frozenset() if reads_only and not facts.functions else None,
-        ddl=not reads_only,
-        taints=facts.taints,
+        ddl=facts.opaque,
+        taints=facts.taints or bool(facts.functions) or not reads_only,
     )
 
 

@@ -179,6 +179,12 @@ class Ledger:
         else:
             self.doubt = Doubt.NONE
 
+    def released(self) -> bool:
+        """The server goes back, and with it whatever was done to it: True if that is more than the profile says."""
+        tainted, self.taints = self.taints, False
+        self.doubt = Doubt.NONE
+        return tainted
+
     def widen(self) -> None:
         """What was written in the open transaction was judged by an outdated catalog."""
         self._carried = None

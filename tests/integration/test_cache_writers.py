@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -288,3 +289,22 @@ async def test_a_transaction_left_open_by_a_batch_without_sync_reaches_nobody_el
         async with caching.target.wire() as somebody:
             messages = await somebody.ask(frames.query("SELECT 1"))
             assert messages[-1].body == b"I"
+
+
+async def test_writers_do_not_keep_the_catalog_in_doubt(caching: Caching) -> None:
+    """What they write while it is not known must not put it in doubt again, or nothing would ever be cached."""
+    async with caching.target.wire() as reader, caching.target.wire() as definer:
+        stop = asyncio.Event()
+
+        async def write() -> None:
+            async with caching.target.wire() as writer:
+                while not stop.is_set():
+                    assert not frames.errors(await writer.ask(frames.query("UPDATE a.t SET v = v + 1")))
+
+        writers = [asyncio.create_task(write()) for _ in range(3)]
+        try:
+            assert not frames.errors(await definer.ask(frames.query("DO ''")))
+            await caching.catalog_known(reader)
+        finally:
+            stop.set()
+            await asyncio.gather(*writers)
