@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 APPLICATION = "application_name"
 _MAX_APPLICATION = 63
 _MAX_KEPT = 1000
+_MAX_EARLY = 1 << 20  # bytes that a client sends without having been greeted
 
 
 def startup_settings(parameters: dict[str, str]) -> dict[str, str]:
@@ -83,6 +84,7 @@ class Greeter(asyncio.Protocol):
         self._session: Session | None = None
         self._waiting = False
         self._early: list[bytes] = []
+        self._full = False
         self._over = False
         self.settings = startup_settings(login.parameters)
         application = self.settings.get(APPLICATION, "")
@@ -156,6 +158,8 @@ class Greeter(asyncio.Protocol):
             return
         self._session = self._greet(told, profile)
         self._transport.set_protocol(self._session)
+        if self._full:
+            self._transport.resume_reading()
         if self._early:
             self._session.data_received(b"".join(self._early))
 
@@ -200,9 +204,10 @@ class Greeter(asyncio.Protocol):
         return session
 
     def data_received(self, data: bytes) -> None:
-        if sum(map(len, self._early)) > 1 << 20:
-            self._transport.pause_reading()
         self._early.append(data)
+        if not self._full and sum(map(len, self._early)) > _MAX_EARLY:
+            self._full = True
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
