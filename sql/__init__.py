@@ -16,6 +16,8 @@ kept. "None" for writes always means "the whole database", and every doubt ends 
 - `builtin.py`      vetted names of pg_catalog
 - `catalog_sql.py`  the queries that load a catalog, and the probe that tells that it changed
 - `catalog.py`      the snapshot; `types.py`, `functions.py` its harder conclusions
+- `plpgsql.py`      the body of a trigger function -> the Facts of all that it may run
+- `triggers.py`     what the triggers of a table write
 - `closure.py`      which tables a write to a table may write
 - `unseen.py`       what a statement runs that its text does not show
 - `reach.py`        Facts + Catalog -> Reach

@@ -8,23 +8,19 @@ whole database.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .functions import Function, honest_functions, quiet_functions
+from .triggers import fired
 from .types import Type, Types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_HARMLESS_TRIGGERS: Final = frozenset(
-    {
-        "suppress_redundant_updates_trigger",
-        "tsvector_update_trigger",
-        "tsvector_update_trigger_column",
-        "unique_key_recheck",
-    }
-)
+    from .facts import Event
+    from .triggers import Writes
+
 _SYSTEM: Final = frozenset({"pg_catalog", "information_schema", "pg_toast"})
 
 
@@ -39,7 +35,6 @@ class Relation:
     persistence: str
     rules: bool
     row_security: bool
-    triggers: bool  # other than those of constraints
     plain: bool  # every column's type shows plain data
     columns: Mapping[str, int]
 
@@ -76,6 +71,7 @@ class Catalog:
     children: Mapping[int, tuple[int, ...]]
     parents: Mapping[int, tuple[int, ...]]
     referencing: Mapping[int, tuple[ForeignKey, ...]]
+    fired: Mapping[tuple[int, Event], Writes | None]  # by triggers; None = anything may be written
     builtins: Mapping[str, Builtin]
     functions: Mapping[str, tuple[Function, ...]]
     quiet: frozenset[int]
@@ -116,7 +112,6 @@ class _Loader:
         }
         self._honest = honest_functions(self._functions)
         self._quiet = self._find_quiet()
-        self._triggered = self._find_triggered()
         self._noisy_types: frozenset[int] = frozenset()
         self._noisy_types = frozenset(
             owner for (when, owner) in self._depends if when == "type" and self._is_noisy(when, owner)
@@ -125,7 +120,7 @@ class _Loader:
     def catalog(self, epoch: str) -> Catalog:
         relations = [self._relation(row) for row in self._rows["relations"]]
         reads = self._noisy_reads()
-        return Catalog(
+        found = Catalog(
             epoch=epoch,
             database=self._rows["database"][0]["oid"],
             relations={(r.schema, r.name): r for r in relations},
@@ -133,6 +128,7 @@ class _Loader:
             children=_grouped((row["parent"], row["child"]) for row in self._rows["inherits"]),
             parents=_grouped((row["child"], row["parent"]) for row in self._rows["inherits"]),
             referencing=_grouped((fk.parent, fk) for fk in map(_foreign_key, self._rows["foreign_keys"])),
+            fired={},
             builtins=self._builtins,
             functions=_grouped((f.name, f) for f in self._functions),
             quiet=self._quiet,
@@ -144,12 +140,14 @@ class _Loader:
             noisy_writes=self._noisy_writes(relations, reads),
             odd=self._is_odd(),
         )
+        noisy = {owner for (when, owner) in self._depends if when == "trigger" and self._is_noisy(when, owner)}
+        return replace(found, fired=fired(found, self._rows["triggers"], self._rows["trigger_functions"], noisy))
 
     def _find_quiet(self) -> frozenset[int]:
-        """What operators, casts, views, ... run without a name; defaults and checks wait for a write."""
+        """What operators, casts, views, ... run without a name; defaults, checks and triggers wait for a write."""
         unnamed = {row["function"] for row in self._operators.values()} - {0}
         unnamed |= {row["function"] for row in self._rows["casts"]} - {0}
-        named = [found for (when, _), found in self._depends.items() if when != "write"]
+        named = [found for (when, _), found in self._depends.items() if when not in ("write", "trigger")]
         for found in named:
             unnamed |= {oid for kind, oid in found if kind == "pg_proc"}
         own = {f.oid for f in self._functions} | {0}
@@ -168,18 +166,8 @@ class _Loader:
             row["persistence"],
             row["rules"],
             row["row_security"],
-            row["oid"] in self._triggered,
             all(self._types.is_plain(oid) for oid in columns.values()),
             columns,
-        )
-
-    def _find_triggered(self) -> frozenset[int]:
-        return frozenset(
-            row["relation"]
-            for row in self._rows["triggers"]
-            if not (
-                row["builtin"] and (row["function"].startswith("RI_FKey_") or row["function"] in _HARMLESS_TRIGGERS)
-            )
         )
 
     def _is_noisy(self, when: str, owner: int) -> bool:

@@ -41,8 +41,13 @@ SELECT t.oid, n.nspname AS schema, t.typname AS name, t.typtype::text AS kind, t
  WHERE n.nspname NOT LIKE 'pg\\_temp\\_%'""",
     "inherits": "SELECT inhrelid AS child, inhparent AS parent FROM pg_catalog.pg_inherits",
     "triggers": """
-SELECT t.tgrelid AS relation, p.proname AS function, t.tgfoid < 16384 AS builtin
-  FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid""",
+SELECT t.oid, t.tgrelid AS relation, t.tgfoid AS function, p.proname AS name, t.tgfoid < 16384 AS builtin,
+       t.tgtype AS type, COALESCE(t.tgoldtable, '') AS old_table, COALESCE(t.tgnewtable, '') AS new_table
+  FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE t.tgenabled <> 'D'""",
+    "trigger_functions": """
+SELECT p.oid, p.prosrc AS source FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE l.lanname = 'plpgsql'
+   AND p.oid IN (SELECT t.tgfoid FROM pg_catalog.pg_trigger t WHERE t.tgenabled <> 'D')""",
     "foreign_keys": """
 SELECT conrelid AS child, confrelid AS parent, confdeltype::text AS on_delete, confupdtype::text AS on_update
   FROM pg_catalog.pg_constraint WHERE contype = 'f'""",
@@ -96,6 +101,12 @@ SELECT 'read' AS when, r.ev_class AS owner, d.refclassid::regclass::text AS clas
   FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_index i
     ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indexrelid
  WHERE d.refobjid >= 16384
+ UNION SELECT 'trigger', t.oid, d.refclassid::regclass::text, d.refobjid
+  FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_trigger t
+    ON d.classid = 'pg_catalog.pg_trigger'::regclass AND d.objid = t.oid
+ WHERE d.refobjid >= 16384 AND d.refobjid <> t.tgfoid AND t.tgqual IS NOT NULL
+ UNION SELECT 'trigger', oid, 'runs_sql', 0 FROM pg_catalog.pg_trigger
+ WHERE tgqual IS NOT NULL AND pg_catalog.pg_get_triggerdef(oid) ~ '{RUNS_SQL}'
  UNION SELECT 'read', ev_class, 'runs_sql', 0 FROM pg_catalog.pg_rewrite
  WHERE ev_class >= 16384 AND rulename = '_RETURN' AND pg_catalog.pg_get_viewdef(ev_class) ~ '{RUNS_SQL}'
  UNION SELECT 'read', polrelid, 'runs_sql', 0 FROM pg_catalog.pg_policy

@@ -1,11 +1,12 @@
-"""Which tables a write to a table may write: partitions, inheritance children, and what foreign keys drag
-along.
+"""Which tables a write to a table may write: partitions, inheritance children, what foreign keys drag along and
+what triggers write.
 
 Theory: a worklist of (table, event). A table stands for its whole family (all descendants and all ancestors),
 since rows are routed down, and a foreign key to a root is also kept for its partitions. An update of a
-partitioned table may move rows, which is a delete elsewhere. From a table, a delete or an update goes
-on to every table whose foreign key acts on it. Every table that is reached must be proved: an ordinary table
-without user triggers, rules or noise; one that is not makes the answer None, the whole database.
+partitioned table may move rows, which is a delete here and an insert there. From a table, a delete or an update goes
+on to every table whose foreign key acts on it, and any event to what the triggers for it write. Every table that is
+reached must be proved: an ordinary table without rules or noise, whose triggers for the event are understood; one that
+is not makes the answer None, the whole database.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _FOLLOWS: Final = {
     "n": Event.UPDATE,  # SET NULL
     "d": Event.UPDATE,  # SET DEFAULT
 }
+_PLAIN: Final = {Event.TRUNCATE_CASCADE: Event.TRUNCATE}
 
 
 def descendants(catalog: Catalog, oid: int) -> frozenset[int]:
@@ -52,20 +54,23 @@ def written(catalog: Catalog, targets: Iterable[tuple[int, Event]]) -> frozenset
             return None
         found |= members
         if event is Event.UPDATE and len(members) > 1:
-            todo.append((oid, Event.DELETE))
+            todo += [(oid, Event.DELETE), (oid, Event.INSERT)]
         for member in members:
+            fired = catalog.fired.get((member, _PLAIN.get(event, event)), ())
+            if fired is None:
+                return None
+            todo.extend(fired)
             todo.extend(_dragged(catalog, member, event))
     return frozenset(found)
 
 
 def is_provable(catalog: Catalog, relation: Relation | None) -> bool:
-    """Whether writing this table alone writes nothing else but what foreign keys do."""
+    """Whether writing this table alone writes nothing else but what foreign keys and triggers do."""
     return (
         relation is not None
         and relation.kind in ("r", "p")
         and not relation.system
         and not relation.rules
-        and not relation.triggers
         and relation.oid not in catalog.noisy_writes
     )
 
