@@ -284,7 +284,7 @@ def test_pause_waits_for_leases_and_clients_wait_for_resume(
             console.execute("PAUSE postgres")
             answered.set()
 
-        pausing = threading.Thread(target=pause)
+        pausing = threading.Thread(target=pause, daemon=True)
         pausing.start()
         until(lambda: table(other, "SHOW DATABASES")[0]["paused"])
         assert client.execute("SELECT 2").fetchall() == [(2,)]  # its transaction goes on
@@ -295,7 +295,7 @@ def test_pause_waits_for_leases_and_clients_wait_for_resume(
         assert our_servers(postgres) == 0
         assert [row for row in table(other, "SHOW SERVERS") if row["database"] == "postgres"] == []
 
-        waiting = threading.Thread(target=lambda: client.execute("SELECT 3"))
+        waiting = threading.Thread(target=lambda: client.execute("SELECT 3"), daemon=True)
         waiting.start()
         until(lambda: table(other, "SHOW POOLS")[0]["cl_waiting"])
         assert table(other, "SHOW CLIENTS")[0]["state"] == "waiting"
@@ -321,7 +321,7 @@ def test_a_pause_of_everything_can_be_cancelled_but_stays(desk: Forebay, console
             except errors.QueryCanceled as error:
                 failed.append(error)
 
-        pausing = threading.Thread(target=pause)
+        pausing = threading.Thread(target=pause, daemon=True)
         pausing.start()
         until(lambda: table(other, "SHOW STATE")[1]["value"] == "yes")
         console.cancel_safe()

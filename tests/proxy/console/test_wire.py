@@ -11,7 +11,7 @@ from proxy.console.control import Control
 from proxy.console.execute import Executor, Shutdown
 from proxy.console.rights import Role
 from proxy.console.wire import MESSAGE_LIMIT, ConsoleConnection
-from tests.proxy.console.still import StillView, client, config
+from tests.proxy.console.still import SHOP, StillView, client, config
 from tests.support import frames
 from tests.support.frames import Message
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pool.pool import Pool
     from proxy.clients import Clients
+    from proxy.config import Config
     from proxy.console.view import View
 
 
@@ -54,9 +55,9 @@ class Transport(asyncio.Transport):
 class OnePool:
     """A pool that releases its last connection when it is told to."""
 
-    def __init__(self) -> None:
-        self.database = "shop"
-        self.released = False
+    def __init__(self, database: str, *, released: bool) -> None:
+        self.database = database
+        self.released = released
         self.calls = ["resume"]
         self.on_released: Callable[[], None] | None = None
 
@@ -70,20 +71,28 @@ class OnePool:
         self.calls.append("reconnect")
 
 
+def two_databases() -> Config:
+    """What PAUSE and its kin may name."""
+    return config(databases={"shop": {"url": SHOP}, "blog": {"url": SHOP}})
+
+
 class Desk:
     """A connection with all that it needs."""
 
     def __init__(self, view: StillView | None = None, role: Role | None = Role.ADMIN) -> None:
         self.transport = Transport()
-        self.pool = OnePool()
+        self.pool = OnePool("shop", released=False)
+        self.blog = OnePool("blog", released=True)
         self.role = role
         self.logged: list[str] = []
         self.lost = 0
         self.wrong = ""
         self.shutdowns: list[Shutdown] = []
         view = view or StillView()
-        self.control = Control([cast("Pool", self.pool)], cast("Clients", []), config)
-        self.control.adopt(cast("Pool", self.pool))
+        pools = [cast("Pool", self.pool), cast("Pool", self.blog)]
+        self.control = Control(pools, cast("Clients", []), two_databases)
+        for pool in pools:
+            self.control.adopt(pool)
         executor = Executor(cast("View", view), self.control, view.kept, lambda: self.wrong, self.shutdowns.append)
         self.connection = ConsoleConnection(
             self.transport, executor, lambda: self.role, self.logged.append, self._on_lost
@@ -293,6 +302,21 @@ async def test_a_cancelled_pause_stays() -> None:
     desk.connection.cancel()  # nothing to cancel any more
     await settle()
     assert frames.tags(desk.send(frames.query("RESUME"))) == "CZ"
+
+
+async def test_a_cancelled_pause_does_not_answer_another() -> None:
+    desk = Desk()
+    desk.send(frames.query("PAUSE shop"))
+    desk.connection.cancel()
+    await settle()
+    desk.blog.released = False
+    desk.answers()
+    assert desk.send(frames.query("PAUSE blog")) == []
+    desk.pool.released = True
+    assert desk.pool.on_released is not None
+    desk.pool.on_released()
+    await settle()
+    assert desk.answers() == []
 
 
 async def test_a_pause_that_somebody_else_ends() -> None:
