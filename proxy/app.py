@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from protocol.accept import ClientLogin
     from proxy.config import Config
+    from proxy.sections import Database as Section
     from stats.slowlog import SlowRecord
 
 logger = logging.getLogger("forebay")
@@ -209,18 +210,13 @@ class App:
                 logger.error("reload failed, the old configuration stays: %s", line)
             return str(error)
         live, restart = diff(self.config, config)
-        self.config, self._access = config, access
+        before, self.config, self._access = self.config, config, access
         self._edge.settings = access.edge()
         self._clients.limits = access.client_limits()
         self._stats.configure(config.stats.slow, config.stats.log_parameters)
         set_level(config.log.level)
-        for pool in list(self._status.pools):
-            if config.database(pool.database) is None:
-                self._status.forget(pool)
-                del self._databases[pool.database].pools[pool.user]
-                pool.close(None)
-            else:
-                pool.reconfigure(access.target(pool.database, pool.user), access.pool_limits(pool.database))
+        for database in list(self._databases.values()):
+            self._reconfigure(database, before.database(database.name), config.database(database.name))
         self._status.reloads["ok"] += 1
         event(
             logger,
@@ -230,6 +226,32 @@ class App:
             needs_restart=", ".join(restart),
         )
         return ""
+
+    def _reconfigure(self, database: Database, old: Section | None, new: Section | None) -> None:
+        """A reload, for one database: it may be gone, lead elsewhere, or log in as somebody else."""
+        name = database.name
+        url = new.url if new is not None else None
+        moved = url is None or old is None or url != old.url
+        if moved:
+            keeper = self._keepers.pop(name, None)
+            if keeper is not None:
+                keeper.cancel()
+            database.moved()
+        for user, pool in list(database.pools.items()):
+            if url is None or (url.user or user) != user:
+                del database.pools[user]
+                self._status.forget(pool)
+                pool.pause()
+                for session in self._clients:
+                    if session.pool is pool:
+                        session.drain()
+            else:
+                pool.reconfigure(self._access.target(name, user), self._access.pool_limits(name))
+                if moved:
+                    self._keep_catalog(database, user)
+        if url is None:
+            del self._databases[name]
+            self._identities.databases.remove(database)
 
     # -- clients ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,17 @@ __all__ = ["Config", "ConfigError", "Problem", "diff", "load"]
 
 PREFIX: Final = "FOREBAY_"
 CONFIG_VARIABLE: Final = "FOREBAY_CONFIG"
-NEEDS_RESTART: Final = ("listen", "http", "workers", "log.format")
+NEEDS_RESTART: Final = (
+    "listen",
+    "http",
+    "workers",
+    "log.format",
+    "pool.mode",
+    "databases.*.pool_mode",
+    "stats.digests",
+    "cache.*",
+)
+"""Keys whose new values count only after a restart; the star stands for any name."""
 
 # Kubernetes gives every pod such variables for a service called "forebay"; they are not meant for us.
 _FOREIGN: Final = re.compile(r"FOREBAY_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
@@ -81,8 +92,13 @@ def diff(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """The dotted keys that differ: those that apply at a reload, and those that wait for a restart."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    live = [key for key in changed if key not in NEEDS_RESTART and key != "url"]
-    return live, [key for key in changed if key in NEEDS_RESTART]
+    restart = [key for key in changed if needs_restart(key)]
+    return [key for key in changed if key not in restart and key != "url"], restart
+
+
+def needs_restart(key: str) -> bool:
+    """Whether a new value of this key counts only after a restart."""
+    return any(fnmatchcase(key, pattern) for pattern in NEEDS_RESTART)
 
 
 def _leaves(config: Config) -> Iterator[tuple[str, object]]:

@@ -190,6 +190,15 @@ class Database:
         self.widen()
         self.catalog = None
 
+    def moved(self) -> None:
+        """The name leads to another server, or to none: what was learnt of the old one holds no more."""
+        self.widen()
+        self.catalog = self._newest = self.identity = None
+        self.on_suspect = None
+        self.paths.clear()
+        self._views.clear()
+        self.cache.purge()
+
     def defaults_changed(self) -> None:
         """New connections begin with other settings than those that are open, which must not be mixed."""
         self.paths.clear()

@@ -42,6 +42,9 @@ _PLACES = frozenset(
 _READS = frozenset((Kind.SELECT, Kind.EMPTY, Kind.SHOW, Kind.EXPLAIN, Kind.FETCH, Kind.CLOSE, Kind.COPY_TO))
 
 
+_PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALUES", b"COPY"))
+
+
 class Known:
     """A statement shape. Compared by identity."""
 
@@ -111,7 +114,7 @@ class Statements:
 
     def _find(self, text: bytes) -> Known:
         if len(text) > MAX_PARSE:
-            return self._make(b"")
+            return self._make(b"DO ''" if _is_one_write(text) else b"")
         shape = template(text)
         if shape is not None:
             known = self._shapes.get(shape)
@@ -130,6 +133,15 @@ class Statements:
 
     def __len__(self) -> int:
         return len(self._exact)
+
+
+def _is_one_write(text: bytes) -> bool:
+    """A text too long to be parsed that is surely one statement, of a kind that does nothing to its session.
+
+    It may still call a function that does: it counts as DO, which says so.
+    """
+    words = text[:256].split(None, 1)
+    return bool(words) and words[0].upper() in _PLAIN and b";" not in text.rstrip(b"; \t\r\n")
 
 
 def _forget(memo: dict[bytes, Known]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from proxy.config import NEEDS_RESTART
+from proxy.config import needs_restart
 from proxy.options import Allowed
 from proxy.problems import allowed, metadata
 from proxy.sections import Config, Database
@@ -91,7 +91,7 @@ def _table(prefix: str, fields: Mapping[str, FieldInfo]) -> str:
 def _rows(prefix: str, fields: Mapping[str, FieldInfo]) -> Iterator[str]:
     for name, field in fields.items():
         key = f"{prefix}.{name}" if prefix else name
-        restart = " *restart*" if key in NEEDS_RESTART else ""
+        restart = " *restart*" if needs_restart(key) else ""
         cells = (f"`{name}`{restart}", _default(field), field.description or "", allowed(field, short=True))
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 

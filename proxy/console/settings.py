@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from proxy.config import NEEDS_RESTART
+from proxy.config import needs_restart
 from proxy.console.table import columns
 from proxy.dsn import ServerUrl
 from proxy.problems import is_secret
@@ -34,7 +34,7 @@ def config(view: View) -> Iterator[Row]:
     for key, value, field in _leaves("", current):
         default = field.get_default(call_default_factory=False)
         shown = "" if default is PydanticUndefined else _shown(default, field)
-        yield (key, _shown(value, field), shown, "no" if key in NEEDS_RESTART else "yes")
+        yield (key, _shown(value, field), shown, "no" if needs_restart(key) else "yes")
     for name, value in _aliases(current).items():
         yield (name, _plain(value), None, "yes")
 

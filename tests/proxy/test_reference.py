@@ -30,7 +30,7 @@ def test_databases_are_described() -> None:
 
 def test_defaults_are_written_as_one_would_write_them() -> None:
     page = reference()
-    assert '| `ttl` | `"1m"` |' in page
-    assert '| `memory` | `"128MiB"` |' in page
+    assert '| `ttl` *restart* | `"1m"` |' in page
+    assert '| `memory` *restart* | `"128MiB"` |' in page
     assert '| `listen` *restart* | `"127.0.0.1:6432"` |' in page
     assert "| a duration |" in page
