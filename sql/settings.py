@@ -87,6 +87,22 @@ def set_config(select: Any) -> tuple[SettingChange, ...] | None:
     return known if known and len(known) == len(changes) else None
 
 
+def sets_locally(select: Any) -> bool:
+    """Is every column a `set_config(..., true)`, whose effect ends with the transaction?"""
+    for node in select.target_list:
+        value = node.res_target.val
+        if value.WhichOneof("node") != "func_call":
+            return False
+        arguments = [(arg.WhichOneof("node"), arg) for arg in value.func_call.args]
+        if qualified(value.func_call.funcname) not in _SET_CONFIG or len(arguments) != 3:
+            return False
+        if any(kind not in ("a_const", "param_ref") for kind, _ in arguments) or arguments[2][0] != "a_const":
+            return False
+        if not arguments[2][1].a_const.boolval.boolval:
+            return False
+    return True
+
+
 def _set_config_call(node: Any) -> SettingChange | None:
     call = node.func_call
     if node.WhichOneof("node") != "func_call" or qualified(call.funcname) not in _SET_CONFIG:

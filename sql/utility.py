@@ -13,7 +13,7 @@ from postgast import pg_query_pb2
 
 from .collect import Collected, collect
 from .facts import Bypass, Facts, Kind, Name, Pin, SettingChange
-from .settings import ALL, change, modes, session_defaults, set_config
+from .settings import ALL, change, modes, session_defaults, set_config, sets_locally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +79,9 @@ def _select(tree: Any) -> Facts:
     changes = set_config(tree)
     if changes is not None:
         return replace(facts, settings=changes, taints=False, literals_matter=True, pins=_temp_path(changes))
-    if facts.taints:
-        return replace(facts, literals_matter=True)
+    if facts.taints:  # what it sets is not known, so it cannot go with the session to another server
+        pins = facts.pins if sets_locally(tree) else (*facts.pins, Pin.UNKNOWN)
+        return replace(facts, literals_matter=True, pins=pins)
     alone = not tree.from_clause and not tree.HasField("where_clause") and len(tree.target_list) == 1
     if alone and {call.function.name for call in facts.functions} == {"pg_advisory_unlock_all"}:
         return replace(facts, unpins=(Pin.ADVISORY_LOCK,))
