@@ -84,6 +84,7 @@ class Session(asyncio.Protocol):
         self.shared = database.pool_mode != "session"
         self._inbox = Inbox()
         self._reading_paused = False
+        self._full = False  # more has been written than the client reads
         self._view: View | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -105,8 +106,12 @@ class Session(asyncio.Protocol):
             while data:
                 server = self.down.server
                 if server is None:
+                    if self._full:  # it does not read its answers: no more of them from the cache
+                        self._inbox.hold(data, FAR)
+                        self.brake(True)
+                        return
                     data = self._without_server(data, now)
-                    server = self._leased()
+                    server = self.down.server
                     if server is None:
                         if self.waiting or self._inbox or self.closing:
                             return
@@ -129,9 +134,6 @@ class Session(asyncio.Protocol):
         self.uplink.stalled = False
         self.brake(False)
         self.advance(self._inbox.take(), self.clock())
-
-    def _leased(self) -> Server | None:
-        return self.down.server
 
     def _without_server(self, data: bytes, now: float) -> bytes:
         """At rest. Returns what is left; having leased a server, all that has not been answered."""
@@ -309,20 +311,22 @@ class Session(asyncio.Protocol):
             (self.transport.pause_reading if stop else self.transport.resume_reading)()
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.down.server is not None:
             self.down.server.pause()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.down.server is not None:
             self.down.server.resume()
+        elif self._inbox and not (self.waiting or self.closing):
+            self.brake(False)
+            self.advance(self._inbox.take(), self.clock())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self._part()
         self.clients.gone(self)
-
-    def eof_received(self) -> bool:
-        return False
 
     def leave(self) -> None:
         """The client has said goodbye: what it has sent before is still carried out."""
