@@ -31,9 +31,7 @@ class Sweep:
         self._clients = clients
         self._pools = pools
         self._loop_lag = loop_lag
-        self._cancelled: WeakKeyDictionary[Session, object] = (
-            WeakKeyDictionary()
-        )  # the turn that was cancelled
+        self._cancelled: WeakKeyDictionary[Session, object] = WeakKeyDictionary()  # the turn that was cancelled
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -45,6 +43,8 @@ class Sweep:
             for pool in self._pools:
                 pool.tick(now)
             limits = self._clients.limits
+            for session in [session for session in self._cancelled if session.closing]:
+                del self._cancelled[session]
             if limits.query or limits.idle_in_transaction or limits.client_idle:
                 for session in self._clients:
                     self._look(session, now, limits)
@@ -59,7 +59,7 @@ class Sweep:
             if self._cancelled.get(session) is not turn:
                 self._cancelled[session] = turn
                 session.cancel()
-            elif over > session.pool.limits.cancel_timeout:
+            elif 0 < session.pool.limits.cancel_timeout < over:
                 session.refuse("57014", "canceling statement due to query timeout")
             return
         self._cancelled.pop(session, None)
