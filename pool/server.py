@@ -239,6 +239,8 @@ class Server(asyncio.Protocol):
             return
         if pipeline.status == IDLE_IN_BLOCK:
             self._tell(True)
+        if self.guards:  # a cancel request must meet neither the cleaning nor the next owner
+            return
         if pipeline.swallowed_errors:
             self.close("it could not be cleaned")
         elif pipeline.status != IDLE_IN_BLOCK:
@@ -260,7 +262,7 @@ class Server(asyncio.Protocol):
             self.statements.strays.clear()
             pipeline.add(SYNC, None, SWALLOW)
             self.transport.write(_SYNC)
-        elif not self.guards:
+        else:
             self.settling = False
             if self._deadline is not None:
                 self._deadline.cancel()
