@@ -43,8 +43,6 @@ class Sweep:
             for pool in self._pools:
                 pool.tick(now)
             limits = self._clients.limits
-            for session in [session for session in self._cancelled if session.closing]:
-                del self._cancelled[session]
             if limits.query or limits.idle_in_transaction or limits.client_idle:
                 for session in self._clients:
                     self._look(session, now, limits)
