@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("forebay.catalog")
 
-_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _JANITOR_PERIOD = 0.2
 _RETRY = 1.0
 _ABOUT = """
