@@ -29,6 +29,7 @@ logger = logging.getLogger("forebay.server")
 
 IDLE_IN_BLOCK = 0x49  # 'I': not in a transaction block
 _SYNC = build.sync()
+_CANCEL_AGAIN = 0.5  # seconds
 _RESET = (
     "CLOSE ALL;RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL;UNLISTEN *;"
     "SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP"
@@ -224,6 +225,12 @@ class Server(asyncio.Protocol):
         self.guards -= 1
         if self.owner is None and self.settling:
             self._settle()
+            if self.pipeline.queue and not self.guards:  # it may have come before the query had begun: once more
+                asyncio.get_running_loop().call_later(_CANCEL_AGAIN, self._cancel_again)
+
+    def _cancel_again(self) -> None:
+        if self.owner is None and self.settling and self.pipeline.queue and not (self.guards or self.closed):
+            self.pool.abandoned(self)
 
     def _settle(self) -> None:
         pipeline = self.pipeline

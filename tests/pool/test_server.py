@@ -106,6 +106,21 @@ async def test_a_query_that_still_runs_is_cancelled(pool: Pool) -> None:
     assert await customer.value("SELECT 'mine'") == "mine"
 
 
+async def test_a_cancel_request_that_came_too_early_is_repeated() -> None:
+    async def slow(peer: Peer) -> None:
+        await peer.expect("Q")
+        await reached(lambda: len(server.cancels) == 2)
+        await peer.send(frames.error_response("57014", "canceled") + READY)
+        await fine(peer)
+
+    async with scripted_server(slow) as server, pooled(server.port) as pool:
+        customer, lent = await first_owner(pool)
+        customer.send("SELECT 1")
+        lent.give_back()
+        await next_owner(pool, lent)
+        assert len(server.cancels) == 2
+
+
 async def test_settings_that_nobody_followed_are_undone(pool: Pool) -> None:
     customer, server = await first_owner(pool)
     customer.send("SET application_name = 'someone'")
