@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import asyncpg
 import pg8000.native
@@ -271,6 +271,41 @@ def our_servers(cluster: Cluster) -> int:
     return int(found[0][0])
 
 
+class Background:
+    """A command that takes its time, in a thread of its own."""
+
+    def __init__(self, connection: psycopg.Connection[Any], command: str) -> None:
+        self._connection = connection
+        self._command = command
+        self.error: psycopg.Error | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._connection.execute(self._command.encode())
+        except psycopg.Error as error:
+            self.error = error
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not been answered."""
+        return self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Until it has been answered."""
+        self._thread.join(20)
+        assert not self.running
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self._connection.cancel_safe(timeout=5)
+            self._thread.join(20)
+
+
 def test_pause_waits_for_leases_and_clients_wait_for_resume(
     desk: Forebay, postgres: Cluster, console: psycopg.Connection[Any]
 ) -> None:
@@ -278,32 +313,24 @@ def test_pause_waits_for_leases_and_clients_wait_for_resume(
         client.execute("BEGIN")
         client.execute("SELECT 1")
         assert our_servers(postgres) == 1
-        answered = threading.Event()
-
-        def pause() -> None:
-            console.execute("PAUSE postgres")
-            answered.set()
-
-        pausing = threading.Thread(target=pause, daemon=True)
-        pausing.start()
-        until(lambda: table(other, "SHOW DATABASES")[0]["paused"])
-        assert client.execute("SELECT 2").fetchall() == [(2,)]  # its transaction goes on
-        assert not answered.is_set()
-        client.execute("COMMIT")
-        pausing.join(30)
-        assert answered.is_set()
-        assert our_servers(postgres) == 0
+        with Background(console, "PAUSE postgres") as pausing:
+            until(lambda: table(other, "SHOW DATABASES")[0]["paused"])
+            assert client.execute("SELECT 2").fetchall() == [(2,)]  # its transaction goes on
+            assert pausing.running
+            client.execute("COMMIT")
+            pausing.wait()
+        assert pausing.error is None
+        until(lambda: our_servers(postgres) == 0)
         assert [row for row in table(other, "SHOW SERVERS") if row["database"] == "postgres"] == []
 
-        waiting = threading.Thread(target=lambda: client.execute("SELECT 3"), daemon=True)
-        waiting.start()
-        until(lambda: table(other, "SHOW POOLS")[0]["cl_waiting"])
-        assert table(other, "SHOW CLIENTS")[0]["state"] == "waiting"
-        with pytest.raises(errors.ObjectNotInPrerequisiteState):
-            other.execute("PAUSE postgres")
-        other.execute("RESUME postgres")
-        waiting.join(30)
-        assert not waiting.is_alive()
+        with Background(client, "SELECT 3") as waiting:
+            until(lambda: table(other, "SHOW POOLS")[0]["cl_waiting"])
+            assert table(other, "SHOW CLIENTS")[0]["state"] == "waiting"
+            with pytest.raises(errors.ObjectNotInPrerequisiteState):
+                other.execute("PAUSE postgres")
+            other.execute("RESUME postgres")
+            waiting.wait()
+        assert waiting.error is None
         assert client.execute("SELECT 4").fetchall() == [(4,)]
         with pytest.raises(errors.ObjectNotInPrerequisiteState):
             other.execute("RESUME postgres")
@@ -313,20 +340,12 @@ def test_a_pause_of_everything_can_be_cancelled_but_stays(desk: Forebay, console
     with worker(desk) as client, connect(desk, "watcher") as other:
         client.execute("BEGIN")
         client.execute("SELECT 1")
-        failed: list[BaseException] = []
-
-        def pause() -> None:
-            try:
-                console.execute("PAUSE")
-            except errors.QueryCanceled as error:
-                failed.append(error)
-
-        pausing = threading.Thread(target=pause, daemon=True)
-        pausing.start()
-        until(lambda: table(other, "SHOW STATE")[1]["value"] == "yes")
-        console.cancel_safe()
-        pausing.join(30)
-        assert failed
+        with Background(console, "PAUSE") as pausing:
+            until(lambda: table(other, "SHOW STATE")[1]["value"] == "yes")
+            assert pausing.running
+            console.cancel_safe()
+            pausing.wait()
+        assert isinstance(pausing.error, errors.QueryCanceled)
         assert table(other, "SHOW STATE")[1]["value"] == "yes"
         console.execute("RESUME")
         client.execute("COMMIT")
