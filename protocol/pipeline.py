@@ -62,6 +62,7 @@ from protocol.replies import (
     FORWARD,
     FUNCTION,
     HOLD,
+    LONGEST,
     PARSE,
     QUERY,
     ROW,
@@ -270,7 +271,7 @@ class Pipeline:
                 start = position
             tag, length = _header(data, position)
             end = position + 1 + length
-            if length < 4:
+            if not 4 <= length <= LONGEST:
                 raise RemoteProtocolError(f"the server sent a message of type {tag:#04x} with length {length}")
             if end > size and is_held(tag, length):
                 break

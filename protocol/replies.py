@@ -70,6 +70,9 @@ def _rules() -> dict[int, int]:
 RULES: Final = _rules()
 ANY_TIME: Final = frozenset((0x4E, 0x41, 0x53, 0x45))  # N A S E
 
+LONGEST: Final = 2**30
+"""Bytes; PostgreSQL makes no longer message."""
+
 HOLD: Final = 64 * 1024
 """Bytes; a message longer than this is never held back to be looked at."""
 _STREAMED: Final = frozenset((0x44, 0x64, 0x45, 0x4E, 0x54, 0x74, 0x41, 0x56))  # D d E N T t A V

@@ -11,6 +11,7 @@ know the statements, `catalogs.py` keeps the catalog true.
 Coming and going: `listen.py` and `edge.py` let clients in, `access.py` says who may, `greeting.py` tells them what the
 server would, `clients.py` counts them, `sweep.py` ends what takes too long.
 
-Operating: `cli.py`, `config.py` with `sections.py`, `options.py`, `units.py`, `dsn.py` and `problems.py`; `app.py` puts
-everything together; `logs.py`, `http.py`, `status.py`, `console/` show it; `check.py`, `top.py` and `demo/` are commands.
+Operating: `cli.py`, `config.py` with `sections.py`, `options.py`, `units.py`, `dsn.py` and `problems.py`; `app.py`
+puts everything together; `logs.py`, `http.py`, `status.py`, `console/` show it; `check.py`, `top.py` and `demo/` are
+commands.
 """

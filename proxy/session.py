@@ -329,13 +329,17 @@ class Session(asyncio.Protocol):
         self.clients.gone(self)
 
     def leave(self) -> None:
-        """The client has said goodbye: what it has sent before is still carried out."""
-        server = self.down.server
-        if server is not None and self.down.turns and not server.pipeline.copy_in:
+        """The client has said goodbye: what it has sent before is still carried out, if it can have an effect."""
+        server, turns = self.down.server, self.down.turns
+        commits = any(turn.effects.commits for turn in turns if turn.effects is not None)
+        begins = any(turn.known.facts.begins for turn in turns if turn.known is not None)
+        if server is None or not turns or server.pipeline.copy_in:
+            self.close()
+        elif not commits and (begins or server.pipeline.status != IDLE_IN_BLOCK):
+            self.close()  # its transaction would be rolled back anyway
+        else:
             self.closing = True
             self.brake(True)
-            return
-        self.close()
 
     def drain(self) -> None:
         """The process is ending: close now, or after the open transaction."""
