@@ -83,6 +83,9 @@ class Judgement:
 ANYTHING = Judgement(quiet=False, bypass="unclear", tags=frozenset(), writes=None, ddl=True, taints=True)
 """A statement that may mean anything."""
 
+ANYWHERE = Judgement(quiet=False, bypass="unclear", tags=frozenset(), writes=None, ddl=False, taints=False)
+"""One that does no more than write, but nobody knows where."""
+
 
 class Doubt(enum.Enum):
     """How far a session's names mean what its view says they mean."""
@@ -211,7 +214,8 @@ class View:
             if self.misread and known.facts.backslash:
                 found = ANYTHING
             elif known.facts.statements and (known.moves or known.facts.taints or Pin.TEMP_TABLE in known.facts.pins):
-                found = self.judge_doubtful(known, Doubt.TEMPORARY)
+                temporary = Pin.TEMP_TABLE in known.facts.pins
+                found = self.judge_doubtful(known, Doubt.TEMPORARY if temporary else Doubt.PLACE)
             else:
                 found = self._make(known, self.path)
             self._judgements[known] = found
@@ -227,8 +231,10 @@ class View:
                 self._unplaced.clear()
             schemas = dict.fromkeys(schema for schema, _ in self.catalog.relations)
             found = self._unplaced[known] = self._make(known, tuple(schemas))
-        if doubt is Doubt.TEMPORARY and (found.writes != frozenset() or (known.facts.reads and not self.tame)):
-            return ANYTHING  # a temporary view or trigger leads anywhere
+        if doubt is Doubt.TEMPORARY and (found.writes != frozenset() or known.facts.reads) and not self.tame:
+            return ANYTHING  # a temporary view or trigger may call a function
+        if doubt is Doubt.TEMPORARY and found.writes != frozenset():
+            return ANYWHERE  # a temporary view leads to any table
         return found
 
     def _make(self, known: Known, path: tuple[str, ...]) -> Judgement:
