@@ -415,7 +415,7 @@ def test_shutdown(postgres: Cluster, tmp_path: Path, mode: str) -> None:
                 assert len(table(console, "SHOW CLIENTS")) == 1
                 client.close()
             assert started.wait() == 0
-            with pytest.raises(psycopg.OperationalError):
+            with pytest.raises(errors.AdminShutdown):
                 console.execute("SHOW VERSION")
         started.verify_log()
     finally:
