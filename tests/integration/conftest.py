@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
+from tests.integration.desk import USERS, until
+from tests.integration.desk import connect as at_desk
 from tests.integration.target import Target
 from tests.support.forebay import Forebay, forebay_before
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    import psycopg
 
     from tests.support.postgres import Cluster
 
@@ -80,3 +85,32 @@ async def connect(target: Target) -> AsyncIterator[Connect]:
     yield connect
     for connection in opened:
         connection.terminate()
+
+
+@pytest.fixture(scope="module")
+def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PgBouncer's userlist.txt."""
+    path = tmp_path_factory.mktemp("console") / "userlist.txt"
+    path.write_text("".join(f'"{user}" "{password}"\n' for user, password in USERS.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def desk(postgres: Cluster, users_file: Path) -> Iterator[Forebay]:
+    """A Forebay whose console `boss` rules and `watcher` watches; one client fills it up."""
+    auth = {"users_file": str(users_file), "admin_users": ["boss"], "stats_users": ["watcher"]}
+    with forebay_before(postgres, auth=auth, limits={"clients": 2}, stats={"slow": "50ms"}) as started:
+        yield started
+
+
+@pytest.fixture
+def nobody_is_left(desk: Forebay) -> None:
+    """The clients of the last test are gone: one more would not be let in."""
+    until(lambda: desk.metric("forebay_clients") == 0)
+
+
+@pytest.fixture
+def console(desk: Forebay) -> Iterator[psycopg.Connection[Any]]:
+    """The console of `boss`."""
+    with at_desk(desk, "boss") as connection:
+        yield connection

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import pg8000.native
@@ -13,75 +10,20 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from tests.integration.desk import USERS, connect, table, until, worker
 from tests.integration.target import Target
 from tests.integration.test_tools import run
 from tests.proxy.console.test_pgbouncer import EXPECTED
 from tests.support.forebay import Forebay, forebay_before
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.postgres import Cluster
 
-USERS: Final = {"boss": "boss's secret", "watcher": "look", "clerk": "work"}
+pytestmark = pytest.mark.usefixtures("nobody_is_left")
+
 TABLES: Final = (*EXPECTED, "cache", "digests", "pins", "slow")
-
-
-@pytest.fixture(scope="module")
-def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """PgBouncer's userlist.txt."""
-    path = tmp_path_factory.mktemp("console") / "userlist.txt"
-    path.write_text("".join(f'"{user}" "{password}"\n' for user, password in USERS.items()))
-    return path
-
-
-@pytest.fixture(scope="module")
-def desk(postgres: Cluster, users_file: Path) -> Iterator[Forebay]:
-    """A Forebay whose console `boss` rules and `watcher` watches; one client fills it up."""
-    auth = {"users_file": str(users_file), "admin_users": ["boss"], "stats_users": ["watcher"]}
-    with forebay_before(postgres, auth=auth, limits={"clients": 2}, stats={"slow": "50ms"}) as started:
-        yield started
-
-
-def connect(forebay: Forebay, user: str, database: str = "forebay", **options: str) -> psycopg.Connection[Any]:
-    """A connection in autocommit mode."""
-    return psycopg.connect(forebay.dsn(database, user, USERS[user], **options), autocommit=True)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Look again until it holds."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left(desk: Forebay) -> None:
-    """The last test's clients are gone."""
-    until(lambda: desk.metric("forebay_clients") == 0)
-
-
-@pytest.fixture
-def console(desk: Forebay) -> Iterator[psycopg.Connection[Any]]:
-    """The console of `boss`."""
-    with connect(desk, "boss") as connection:
-        yield connection
-
-
-@contextmanager
-def worker(forebay: Forebay, database: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
-    """A client of a database."""
-    with connect(forebay, "clerk", database) as connection:
-        yield connection
-
-
-def table(console: psycopg.Connection[Any], command: str) -> list[dict[str, Any]]:
-    """An answer's rows by column."""
-    cursor = console.execute(command.encode())
-    names = [column.name for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 @pytest.mark.parametrize("database", ["forebay", "pgbouncer"])
@@ -238,186 +180,3 @@ def test_slow_queries_digests_and_the_cache(desk: Forebay, console: psycopg.Conn
     assert len(table(console, "SHOW DIGESTS 1")) == 1
     assert {"hits", "entries"} <= {found["name"] for found in table(console, "SHOW CACHE")}
     assert console.execute("FOREBAY PURGE").statusmessage == "FOREBAY PURGE"
-
-
-def test_kill_client(desk: Forebay, console: psycopg.Connection[Any]) -> None:
-    with worker(desk) as client:
-        client.execute("SELECT 1")
-        console.execute(f"KILL_CLIENT {client.info.backend_pid}".encode())
-        with pytest.raises(errors.AdminShutdown):
-            client.execute("SELECT 1")
-    with pytest.raises(errors.UndefinedObject):
-        console.execute("KILL_CLIENT 1")
-    with pytest.raises(errors.InvalidParameterValue):
-        console.execute("KILL_CLIENT me")
-
-
-def test_reconnect(desk: Forebay, console: psycopg.Connection[Any]) -> None:
-    with worker(desk) as client:
-        before = client.execute("SELECT pg_backend_pid()").fetchall()
-        assert client.execute("SELECT pg_backend_pid()").fetchall() == before
-        client.execute("BEGIN")
-        client.execute("SELECT 1")
-        console.execute("RECONNECT postgres")
-        assert [row["close_needed"] for row in table(console, "SHOW SERVERS") if row["state"] == "active"] == [1]
-        assert client.execute("SELECT pg_backend_pid()").fetchall() == before  # the transaction keeps it
-        client.execute("COMMIT")
-        assert client.execute("SELECT pg_backend_pid()").fetchall() != before
-
-
-def our_servers(cluster: Cluster) -> int:
-    """What the server itself has of the client that is called so."""
-    found = cluster.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'paused'")
-    return int(found[0][0])
-
-
-class Background:
-    """A command that takes its time, in a thread of its own."""
-
-    def __init__(self, connection: psycopg.Connection[Any], command: str) -> None:
-        self._connection = connection
-        self._command = command
-        self.error: psycopg.Error | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        try:
-            self._connection.execute(self._command.encode())
-        except psycopg.Error as error:
-            self.error = error
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not been answered."""
-        return self._thread.is_alive()
-
-    def wait(self) -> None:
-        """Until it has been answered."""
-        self._thread.join(20)
-        assert not self.running
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.running:
-            self._connection.cancel_safe(timeout=5)
-            self._thread.join(20)
-
-
-def test_pause_waits_for_leases_and_clients_wait_for_resume(
-    desk: Forebay, postgres: Cluster, console: psycopg.Connection[Any]
-) -> None:
-    with connect(desk, "clerk", "postgres", application_name="paused") as client, connect(desk, "boss") as other:
-        client.execute("BEGIN")
-        client.execute("SELECT 1")
-        assert our_servers(postgres) == 1
-        with Background(console, "PAUSE postgres") as pausing:
-            until(lambda: table(other, "SHOW DATABASES")[0]["paused"])
-            assert client.execute("SELECT 2").fetchall() == [(2,)]  # its transaction goes on
-            assert pausing.running
-            client.execute("COMMIT")
-            pausing.wait()
-        assert pausing.error is None
-        until(lambda: our_servers(postgres) == 0)
-        assert [row for row in table(other, "SHOW SERVERS") if row["database"] == "postgres"] == []
-
-        with Background(client, "SELECT 3") as waiting:
-            until(lambda: table(other, "SHOW POOLS")[0]["cl_waiting"])
-            assert table(other, "SHOW CLIENTS")[0]["state"] == "waiting"
-            with pytest.raises(errors.ObjectNotInPrerequisiteState):
-                other.execute("PAUSE postgres")
-            other.execute("RESUME postgres")
-            waiting.wait()
-        assert waiting.error is None
-        assert client.execute("SELECT 4").fetchall() == [(4,)]
-        with pytest.raises(errors.ObjectNotInPrerequisiteState):
-            other.execute("RESUME postgres")
-
-
-def test_a_pause_of_everything_can_be_cancelled_but_stays(desk: Forebay, console: psycopg.Connection[Any]) -> None:
-    with worker(desk) as client, connect(desk, "watcher") as other:
-        client.execute("BEGIN")
-        client.execute("SELECT 1")
-        with Background(console, "PAUSE") as pausing:
-            until(lambda: table(other, "SHOW STATE")[1]["value"] == "yes")
-            assert pausing.running
-            console.cancel_safe()
-            pausing.wait()
-        assert isinstance(pausing.error, errors.QueryCanceled)
-        assert table(other, "SHOW STATE")[1]["value"] == "yes"
-        console.execute("RESUME")
-        client.execute("COMMIT")
-        assert client.execute("SELECT 2").fetchall() == [(2,)]
-
-
-def test_kill_closes_a_database_until_resume(desk: Forebay, console: psycopg.Connection[Any]) -> None:
-    with worker(desk) as client:
-        client.execute("SELECT 1")
-        console.execute("KILL postgres")
-        with pytest.raises(errors.AdminShutdown):
-            client.execute("SELECT 1")
-    assert table(console, "SHOW SERVERS") == []
-    console.execute("RESUME postgres")
-    with worker(desk) as client:
-        assert client.execute("SELECT 2").fetchall() == [(2,)]
-
-
-def test_reload(postgres: Cluster, users_file: Path) -> None:
-    """A bad file is told and changes nothing; a good one may take away even the console."""
-    auth = {"users_file": str(users_file), "admin_users": ["boss"]}
-    with forebay_before(postgres, auth=auth) as started, connect(started, "boss") as console:
-
-        def pool_size() -> str:
-            return str({row["key"]: row["value"] for row in table(console, "SHOW CONFIG")}["pool.size"])
-
-        good = started.config.read_text()
-        started.configure({"pool": {"size": 5}})
-        console.execute("RELOAD")
-        assert pool_size() == "5"
-        started.config.write_text(good + "\n[nonsense]\nkey = 1\n")
-        with pytest.raises(errors.ConfigFileError, match="nonsense"):
-            console.execute("RELOAD")
-        assert pool_size() == "5"
-        started.configure({"auth": {"admin_users": ["clerk"], "stats_users": ["boss"]}})
-        console.execute("RELOAD")
-        with pytest.raises(errors.InsufficientPrivilege):
-            console.execute("RELOAD")
-        assert pool_size() == "5"
-        with connect(started, "clerk") as other:
-            other.execute("RELOAD")
-
-
-@pytest.mark.parametrize("mode", ["", "WAIT_FOR_SERVERS", "WAIT_FOR_CLIENTS"])
-def test_shutdown(postgres: Cluster, tmp_path: Path, mode: str) -> None:
-    """Clients are told now, after their transactions, or never; the console stays until the end."""
-    started = Forebay.before(postgres, tmp_path, {})
-    started.start()
-    try:
-        started.wait_ready()
-        with (
-            psycopg.connect(started.dsn("forebay"), autocommit=True) as console,
-            psycopg.connect(started.dsn("postgres"), autocommit=True) as client,
-        ):
-            client.execute("BEGIN")
-            client.execute("SELECT 1")
-            console.execute(f"SHUTDOWN {mode}".encode())
-            if not mode:
-                with pytest.raises(errors.AdminShutdown):
-                    client.execute("SELECT 2")
-            else:
-                client.execute("SELECT 2")
-                assert table(console, "SHOW VERSION")
-                client.execute("COMMIT")
-            if mode == "WAIT_FOR_CLIENTS":
-                assert client.execute("SELECT 3").fetchall() == [(3,)]
-                assert len(table(console, "SHOW CLIENTS")) == 1
-                client.close()
-            assert started.wait() == 0
-            with pytest.raises(errors.AdminShutdown):
-                console.execute("SHOW VERSION")
-        started.verify_log()
-    finally:
-        if started.alive:
-            started.stop()
