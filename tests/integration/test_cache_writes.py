@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = """
 CREATE TABLE plain (id int PRIMARY KEY, v int NOT NULL DEFAULT 0);
-INSERT INTO plain SELECT i, 0 FROM generate_series(1, 5) i;
+INSERT INTO plain SELECT i, 0 FROM generate_series(1, 100) i;
 CREATE TABLE parent (id int PRIMARY KEY, v int);
 CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
 CREATE TABLE nulled (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE SET NULL ON UPDATE SET NULL);
@@ -93,7 +93,7 @@ CASES = (
     Case("update from", "UPDATE plain SET v = plain.v + 1 FROM mother WHERE mother.id = plain.id", PLAIN),
     Case("update only", "UPDATE ONLY plain SET v = v + 1", PLAIN),
     Case("update returning", "UPDATE public.plain AS p SET v = v + 1 RETURNING v", PLAIN),
-    Case("delete", "DELETE FROM plain WHERE id = (SELECT max(id) FROM plain WHERE id > 5)", PLAIN),
+    Case("delete", "DELETE FROM plain WHERE id = (SELECT max(id) FROM plain)", PLAIN),
     Case(
         "merge",
         "MERGE INTO plain p USING (VALUES (1)) s (id) ON p.id = s.id WHEN MATCHED THEN UPDATE SET v = p.v + 1",
@@ -116,11 +116,13 @@ CASES = (
     Case("trigger", "UPDATE watched SET v = v + 1", LOG),
     Case("deferred trigger", "UPDATE deferred SET v = v + 1", LOG),
     Case("rule", "UPDATE ruled SET v = v + 1", LOG),
-    Case("cascade", "DELETE FROM parent WHERE id = (SELECT max(id) FROM parent)", "SELECT count(*) FROM child"),
-    Case("set null", "DELETE FROM parent WHERE id = (SELECT max(id) FROM parent)", "SELECT count(parent) FROM nulled"),
+    Case("cascade", "DELETE FROM parent WHERE id = (SELECT max(parent) FROM child)", "SELECT count(*) FROM child"),
+    Case(
+        "set null", "DELETE FROM parent WHERE id = (SELECT max(parent) FROM nulled)", "SELECT count(parent) FROM nulled"
+    ),
     Case(
         "update cascade",
-        "UPDATE parent SET id = id + 100000 WHERE id = (SELECT min(id) FROM parent)",
+        "UPDATE parent SET id = id + 100000 WHERE id = (SELECT min(parent) FROM child)",
         "SELECT sum(parent) FROM child",
     ),
     Case("root", "INSERT INTO root VALUES (1, 1)", "SELECT count(*), sum(v) FROM leaf1"),
