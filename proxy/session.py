@@ -42,8 +42,7 @@ _header = Struct(">BI").unpack_from
 _READY = build.ready_for_query(b"I")
 _LINGER = 10.0  # seconds for a client to read its last answer
 _CANCELED = "canceling statement due to user request"
-HOLD_BATCH = 64 * 1024
-"""Bytes; a batch without Sync that is longer goes to a server as far as it has come."""
+HOLD_BATCH = 64 * 1024  # bytes; a longer batch without Sync goes to a server as far as it has come
 
 
 class Session(asyncio.Protocol):
@@ -271,8 +270,7 @@ class Session(asyncio.Protocol):
         self.executes(self.clients.function, b"", server, partial=True)
 
     def answer(self, data: bytes) -> None:
-        if data:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def _judge(self, turn: Turn, known: Known, text: bytes) -> None:
         judgement = self.database.judge(known, self.view(), text, self.ledger.doubt)
@@ -335,8 +333,8 @@ class Session(asyncio.Protocol):
         begins = any(turn.known.facts.begins for turn in turns if turn.known is not None)
         if server is None or not turns or server.pipeline.copy_in:
             self.close()
-        elif not commits and (begins or server.pipeline.status != IDLE_IN_BLOCK):
-            self.close()  # its transaction would be rolled back anyway
+        elif not commits and (begins or server.pipeline.status != IDLE_IN_BLOCK):  # to be rolled back anyway
+            self.close()
         else:
             self.closing = True
             self.brake(True)
