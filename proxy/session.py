@@ -329,15 +329,14 @@ class Session(asyncio.Protocol):
     def leave(self) -> None:
         """The client has said goodbye: what it has sent before is still carried out, if it can have an effect."""
         server, turns = self.down.server, self.down.turns
-        commits = any(turn.effects.commits for turn in turns if turn.effects is not None)
+        lasting = any(turn.effects.commits for turn in turns if turn.effects is not None)
         begins = any(turn.known.facts.begins for turn in turns if turn.known is not None)
-        if server is None or not turns or server.pipeline.copy_in:
-            self.close()
-        elif not commits and (begins or server.pipeline.status != IDLE_IN_BLOCK):  # to be rolled back anyway
-            self.close()
-        else:
+        running = server is not None and bool(turns) and not server.pipeline.copy_in
+        if running and server is not None and (lasting or not (begins or server.pipeline.status != IDLE_IN_BLOCK)):
             self.closing = True
             self.brake(True)
+        else:  # its transaction would be rolled back anyway
+            self.close()
 
     def drain(self) -> None:
         """The process is ending: close now, or after the open transaction."""
