@@ -6,6 +6,7 @@ import contextlib
 import signal
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -100,20 +101,26 @@ def registers(postgres: Cluster, database: str) -> str:
 async def test_nobody_is_told_anything_older(postgres: Cluster, registers: str) -> None:
     with changed(postgres, SOUND) as forebay:
         target = Target(postgres, forebay, registers)
-        load = Load(target, seed=1)
-        await load.run(10.0)
-        assert not load.judge.violations, load.judge.violations[:5]
-        counts = load.judge.counts
-        assert counts["write"] > 100
-        assert counts["killed"] > 10
-        assert counts["terminated"] > 5
-        assert Caching(target).hits > 500
+        counts: Counter[str] = Counter()
+        for seed in range(1, 7):  # a busy machine needs longer to show as much
+            load = Load(target, seed=seed)
+            await load.run(10.0)
+            assert not load.judge.violations, load.judge.violations[:5]
+            counts.update(load.judge.counts)
+            enough = counts["write"] > 100 and counts["killed"] > 10 and counts["terminated"] > 5
+            if enough and Caching(target).hits > 500:
+                break
+        else:
+            pytest.fail(f"too little happened to prove anything: {counts}, {Caching(target).hits} hits")
         forebay.verify()
 
 
 @pytest.mark.parametrize("change", [NO_MARKS, NO_DOUBT, STAMPED_LATE], ids=["no marks", "no doubt", "stamped late"])
 async def test_a_broken_protocol_is_found_out(postgres: Cluster, registers: str, change: str) -> None:
     with changed(postgres, change) as forebay:
-        load = Load(Target(postgres, forebay, registers), seed=2)
-        await load.run(20.0, disasters=False)
-        assert load.judge.violations
+        for seed in range(2, 6):
+            load = Load(Target(postgres, forebay, registers), seed=seed)
+            await load.run(20.0, disasters=False)
+            if load.judge.violations:
+                return
+        pytest.fail("no violation was found")
