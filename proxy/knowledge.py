@@ -17,7 +17,7 @@ from cache.tags import read_tags
 from sql.analyse import analyse_bytes
 from sql.facts import Kind, Pin
 from sql.reach import reach
-from sql.template import template
+from sql.template import plain_template, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +33,9 @@ PINS = frozenset(Pin) - {Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
 
 MAX_PARSE = 128 * 1024
 """Bytes; a longer text is not parsed on the event loop and counts as unknown."""
+
+_REMEMBERED = 8192
+"""Bytes; longer texts are looked at anew each time."""
 
 _PLACES = frozenset(
     ("*", "client_encoding", "role", "search_path", "session_authorization", "standard_conforming_strings")
@@ -107,18 +110,26 @@ class Statements:
     def get(self, text: bytes) -> Known:
         """What is known of a text, parsing it if it must be. Never raises."""
         known = self._exact.get(text)
-        if known is None:
-            known = self._find(text)
-            if len(self._exact) >= self._limit:
-                _forget(self._exact)
-            if len(text) <= 8192:
-                self._exact[text] = known
+        if known is not None:
+            return known
+        # For these a template is quicker to make than every text is to remember.
+        shape = plain_template(text) if len(text) <= _REMEMBERED else None
+        if shape is not None and shape != text:
+            known = self._shapes.get(shape)
+            if known is not None:
+                return known
+        known = self._find(text, shape)
+        if len(self._exact) >= self._limit:
+            _forget(self._exact)
+        if len(text) <= _REMEMBERED:
+            self._exact[text] = known
         return known
 
-    def _find(self, text: bytes) -> Known:
+    def _find(self, text: bytes, shape: bytes | None) -> Known:
         if len(text) > MAX_PARSE:
             return self._make(b"DO ''" if _is_one_write(text) else b"")
-        shape = template(text)
+        if shape is None:
+            shape = template(text)
         if shape is not None:
             known = self._shapes.get(shape)
             if known is not None:
