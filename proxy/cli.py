@@ -1,4 +1,4 @@
-"""The command line: `forebay serve`, `check`, `top`, `demo`.
+"""The command line: `forebay serve`, `check`, `top`, `import-pgbouncer`, `demo`.
 
 An operator's mistake ends in one line for each thing that is wrong and exit 2; what fails at run time in one
 line and exit 1. A traceback is a bug of ours. Values of options are read by the same rules as the file's, so
@@ -84,6 +84,16 @@ def top(url: str, interval: float, once: bool) -> int:
     from proxy import top as view
 
     return view.run(url, interval, once)
+
+
+@cli.command("import-pgbouncer")
+@click.argument("ini", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The new file; default: standard output.")
+def import_pgbouncer(ini: Path, output: Path | None) -> int:
+    """Write a PgBouncer configuration as one of Forebay, and name what has no equivalent."""
+    from proxy.pgbouncer import main as importing
+
+    return importing.run(ini, output, click.echo, lambda line: click.echo(f"forebay: {logs.escape(line)}", err=True))
 
 
 @cli.command()

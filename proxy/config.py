@@ -26,7 +26,7 @@ from proxy.sections import ANY, Config, checks, files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Config", "ConfigError", "Problem", "diff", "load"]
+__all__ = ["Config", "ConfigError", "Problem", "diff", "load", "load_text"]
 
 PREFIX: Final = "FOREBAY_"
 CONFIG_VARIABLE: Final = "FOREBAY_CONFIG"
@@ -88,6 +88,15 @@ def load(path: Path | None, env: Mapping[str, str], flags: Mapping[str, object])
     return _checked(layers)
 
 
+def load_text(text: str, path: Path) -> Config:
+    """Check what would stand in the file ``path``, and nothing else; ConfigError as from `load`."""
+    layers = _Layers({}, {}, [])
+    for key, value in _text_values(text, path):
+        layers.put(key, value, path.name)
+    _spread_url(layers)
+    return _checked(layers)
+
+
 def diff(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """The dotted keys that differ: those that apply at a reload, and those that wait for a restart."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
@@ -115,11 +124,16 @@ def _leaves(config: Config) -> Iterator[tuple[str, object]]:
 def _file_values(path: Path) -> Iterator[tuple[tuple[str, ...], object]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        data = tomllib.loads(text)
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+    return _text_values(text, path)
+
+
+def _text_values(text: str, path: Path) -> Iterator[tuple[tuple[str, ...], object]]:
+    try:
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(path), f"is not TOML: {error}")]) from None
     for key, value in _flat((), data):

@@ -1,0 +1,1 @@
+"""PgBouncer's configuration, read and written anew as ours."""
