@@ -100,7 +100,6 @@ class Pool:
         self._tasks = tasks
         self._idle: deque[Server] = deque()
         self._servers: set[Server] = set()
-        self._generations: dict[Server, int] = {}
         self._waiters: dict[Waiter, float] = {}
         self._opening = 0
         self._failures = 0
@@ -114,13 +113,12 @@ class Pool:
 
     def acquire(self, waiter: Waiter, now: float) -> Server | None:
         """A connection now, or None: then ``lease_granted`` or ``lease_failed`` will be called, once."""
+        server = self.lend(waiter.owner, now)
+        if server is not None:
+            return server
         checking = False
         if self._idle:
             server = self._idle.popleft() if self.limits.rotate else self._idle.pop()
-            if now - server.idle_since < self.limits.check_after_idle and not self._waiters:
-                server.take(waiter.owner, now)
-                self.counters.leases += 1
-                return server
             server.check()  # if it is alive it serves the queue, else another is opened
             checking = True
         if self._closed:
@@ -133,6 +131,20 @@ class Pool:
             self.replan(now)
         return None
 
+    def lend(self, owner: Owner, now: float) -> Server | None:
+        """A connection that is free and surely alive, if nobody waits for one."""
+        idle = self._idle
+        if not idle or self._waiters:
+            return None
+        server = idle[0] if self.limits.rotate else idle[-1]
+        if now - server.idle_since >= self.limits.check_after_idle:
+            return None
+        idle.remove(server) if self.limits.rotate else idle.pop()
+        server.owner = owner
+        server.leased_at = now
+        self.counters.leases += 1
+        return server
+
     def withdraw(self, waiter: Waiter) -> bool:
         """Leave the queue; False if the waiter is not in it."""
         return self._waiters.pop(waiter, None) is not None
@@ -140,8 +152,8 @@ class Pool:
     def available(self, server: Server) -> None:
         """A clean connection is free: give it to the first in the queue, or keep it."""
         now = self._clock()
-        unwanted = self._closed or self.paused or self.outdated(server)
-        if server.closed or server.broken or unwanted or (server.expires and now >= server.expires):
+        unwanted = self._closed or self.paused or server.generation != self.generation
+        if unwanted or server.closed or server.broken or (server.expires and now >= server.expires):
             server.close("its time is over")
             return
         if self._waiters:
@@ -181,7 +193,6 @@ class Pool:
         if server not in self._servers:
             return
         self._servers.discard(server)
-        self._generations.pop(server, None)
         self.counters.closed += 1
         if server in self._idle:
             self._idle.remove(server)
@@ -236,8 +247,8 @@ class Pool:
         limits = self.limits
         life = limits.lifetime * (1.0 - limits.lifetime_jitter * random.random()) if limits.lifetime else 0.0
         server = Server(self, opened, target, now, now + life if life else 0.0)
+        server.generation = generation
         self._servers.add(server)
-        self._generations[server] = generation
         if self.base != server.base:
             self.base = server.base
             self.greetings.clear()
@@ -329,7 +340,7 @@ class Pool:
 
     def outdated(self, server: Server) -> bool:
         """Whether a connection will be closed when it comes back, since newer ones go elsewhere."""
-        return self._generations.get(server) != self.generation
+        return server.generation != self.generation
 
     def pause(self) -> None:
         """Lend and open nothing until ``resume``; idle connections close now, the others when they come back."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pool.prepared import ServerStatements, close_message
 from pool.settings import Profile, switch_query
 from protocol import build
-from protocol import pipeline as machine
 from protocol.errors import RemoteProtocolError
-from protocol.pipeline import QUERY, SWALLOW, SYNC, Pipeline
+from protocol.pipeline import Pipeline
+from protocol.replies import CLOSE, FUNCTION, QUERY, SWALLOW, SYNC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,9 @@ class Owner(Protocol):
 
     def server_data(self, out: bytes) -> None:
         """Replies have arrived: read the pipeline's records, then pass ``out`` on."""
+
+    def server_answered(self, out: bytes, rows: int) -> None:
+        """The whole answer to a plain turn, the only one outstanding, has arrived."""
 
     def server_lost(self, reason: str) -> None:
         """The connection is gone; the lease with it."""
@@ -97,6 +100,7 @@ class Server(asyncio.Protocol):
         self.statements = ServerStatements()
         self.profile: Profile = pool.profiles.empty
         self.owner: Owner | None = None
+        self.generation = 0  # the pool's when it was opened
         self.tainted = False  # something ran that may have changed settings behind our back
         self.used_up = False  # session state that only DISCARD ALL removes
         self.broken = False  # must not be lent again
@@ -113,6 +117,13 @@ class Server(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         pipeline = self.pipeline
+        if pipeline.plain is not None and self.owner is not None:
+            rows = pipeline.receive_plain(data)
+            if rows >= 0:
+                if pipeline.proved:
+                    self._record(pipeline)
+                self.owner.server_answered(data, rows)
+                return
         try:
             out = pipeline.receive(data)
         except RemoteProtocolError as error:
@@ -176,7 +187,7 @@ class Server(asyncio.Protocol):
         out = []
         for statement in self.statements.surplus(limit):
             self.statements.closed(statement)
-            self.pipeline.add(machine.CLOSE, None, SWALLOW)
+            self.pipeline.add(CLOSE, None, SWALLOW)
             out.append(close_message(statement.name))
             self.pool.counters.statements_evicted += 1
         return b"".join(out)
@@ -190,6 +201,12 @@ class Server(asyncio.Protocol):
         if that can no longer be learnt.
         """
         owner, self.owner = self.owner, None
+        if not (half_sent or self._congested or self._paused or self.guards or self.after or self.closed):
+            if not (self.broken or self.tainted or self.used_up or self.statements.strays):
+                pipeline = self.pipeline
+                if not pipeline.queue and pipeline.status == IDLE_IN_BLOCK and pipeline.at_rest:
+                    self.pool.available(self)  # as nearly always
+                    return
         if self._congested and owner is not None:
             self._congested = False
             owner.server_congested(False)
@@ -238,7 +255,7 @@ class Server(asyncio.Protocol):
             pipeline.copy_ended()
             self.transport.write(build.copy_fail("the client is gone"))
         if pipeline.queue or pipeline.skipping:
-            if pipeline.skipping or pipeline.queue[-1][0] not in (SYNC, QUERY, machine.FUNCTION):
+            if pipeline.skipping or pipeline.queue[-1][0] not in (SYNC, QUERY, FUNCTION):
                 pipeline.add(SYNC, None, SWALLOW)
                 self.transport.write(_SYNC)
             return
@@ -264,7 +281,7 @@ class Server(asyncio.Protocol):
             self._clean(_RESET)
         elif self.statements.strays:
             for name in self.statements.strays:
-                pipeline.add(machine.CLOSE, None, SWALLOW)
+                pipeline.add(CLOSE, None, SWALLOW)
                 self.transport.write(close_message(name))
             self.statements.strays.clear()
             pipeline.add(SYNC, None, SWALLOW)

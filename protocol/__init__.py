@@ -20,6 +20,7 @@ States
     `secrets`         what is known of a user's password
     `userlist`        the file that holds it, in PgBouncer's format
     `pipeline`        which request each reply answers
+    `plain`           the usual turn, which the pipeline gets through in few steps
 
 Words: *frontend* and *backend* name directions as PostgreSQL's manual does, *client* and *server* the peers;
 a *frame* is tag, length and body; a *body* is what follows the length.

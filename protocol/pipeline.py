@@ -47,16 +47,12 @@ from struct import Struct
 from typing import Final
 
 from protocol.errors import RemoteProtocolError
+from protocol.plain import Shape, count_rows
 from protocol.replies import (
     ANY_TIME,
-    BIND,
-    CLOSE,
     COPY_END,
-    DESCRIBE_PORTAL,
-    DESCRIBE_STATEMENT,
     END,
     END_LOOK,
-    EXECUTE,
     EXTENDED,
     FAKE,
     FORWARD,
@@ -71,39 +67,16 @@ from protocol.replies import (
     SYNC,
     WITHIN_LOOK,
     WITHIN_PASS,
+    Entry,
     Finished,
     is_held,
 )
-
-__all__ = [
-    "BIND",
-    "CLOSE",
-    "COPY_END",
-    "DESCRIBE_PORTAL",
-    "DESCRIBE_STATEMENT",
-    "EXECUTE",
-    "FAKE",
-    "FORWARD",
-    "FUNCTION",
-    "HOLD",
-    "PARSE",
-    "QUERY",
-    "SWALLOW",
-    "SYNC",
-    "Entry",
-    "Finished",
-    "Pipeline",
-]
-
-Entry = tuple[int, int, object, bytes]
 
 _header = Struct(">BI").unpack_from
 
 _STATUS: Final = frozenset((0x49, 0x54, 0x45))  # I T E
 
 
-_EXECUTION: Final[tuple[Entry, ...]] = ((BIND, FORWARD, None, b""), (EXECUTE, FORWARD, None, b""))
-_DESCRIBED_EXECUTION: Final = (_EXECUTION[0], (DESCRIBE_PORTAL, FORWARD, None, b""), _EXECUTION[1])
 _TURNS: Final = frozenset((QUERY, FUNCTION, SYNC))
 _NOBODY: Final[Entry] = (SYNC + 8, FORWARD, None, b"")  # in place of a request when nothing is outstanding
 
@@ -132,6 +105,7 @@ class Pipeline:
         "notices",
         "owes_sync",
         "parameters",
+        "plain",
         "proved",
         "queue",
         "rows",
@@ -145,6 +119,7 @@ class Pipeline:
         self.queue: deque[Entry] = deque()
         self.status = 0x49  # transaction status of the last ReadyForQuery: I, T or E
         self.skipping = False  # an extended error happened and no Sync has been sent since
+        self.plain: Shape | None = None  # set while all that is outstanding may be a plain turn, see plain.py
         self.copy_in = False  # the server is reading CopyData and has not been sent CopyDone or CopyFail
         self.withheld_syncs = 0
         self.owes_sync = False
@@ -193,11 +168,14 @@ class Pipeline:
             self.batch += 1
         self.queue.append((kind, action, note, b""))
 
-    def add_execution(self, described: bool, note: object) -> None:
-        """Bind, Describe of the portal if so, Execute and Sync, all to be passed on. Only while not skipping."""
+    def add_turn(self, shape: Shape, note: object, parsing: object = None) -> None:
+        """The requests of a usual turn, all to be passed on; ``parsing`` is its Parse's note. Only while not skipping."""
         self.batch += 1
-        self.queue.extend(_DESCRIBED_EXECUTION if described else _EXECUTION)
-        self.queue.append((SYNC, FORWARD, note, b""))
+        queue = self.queue
+        if shape.parsed:
+            queue.append((PARSE, FORWARD, parsing, b""))
+        queue.extend(shape.middle)
+        queue.append((shape.last, FORWARD, note, b""))
 
     def add_fake(self, kind: int, reply: bytes, note: object = None) -> None:
         """A request that is answered by us, in its place."""
@@ -244,8 +222,23 @@ class Pipeline:
 
     # -- what arrives ---------------------------------------------------------------------------------------------
 
+    def receive_plain(self, data: bytes) -> int:
+        """If this is the whole answer to a plain turn: how many rows it has. Else -1, and it must be received."""
+        shape = self.plain
+        queue = self.queue
+        if shape is None or len(queue) != shape.size or self._held or self._stream_left:
+            return -1
+        rows = count_rows(data, shape)
+        if rows >= 0:
+            self.plain = None
+            if queue[0][2] is not None and shape.parsed:
+                self.proved.append(queue[0][2])
+            queue.clear()
+        return rows
+
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the server; return what goes to the client (often ``data`` itself)."""
+        self.plain = None
         if self._held:
             data = self._held + data
             self._held = b""

@@ -9,6 +9,9 @@ from typing import Final, NamedTuple
 
 from protocol.errors import RemoteProtocolError
 
+Entry = tuple[int, int, object, bytes]
+"""An outstanding request: kind, action, note, reply (see pipeline.py)."""
+
 QUERY: Final = 0
 FUNCTION: Final = 1
 PARSE: Final = 2

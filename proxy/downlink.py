@@ -15,11 +15,12 @@ from pool.server import IDLE_IN_BLOCK
 from pool.settings import NEVER_SET
 from protocol import build
 from protocol.hot import error_fields
-from protocol.pipeline import SWALLOW, SYNC
+from protocol.replies import SWALLOW, SYNC
 
 if TYPE_CHECKING:
     from pool.server import Server
-    from protocol.pipeline import Finished, Pipeline
+    from protocol.pipeline import Pipeline
+    from protocol.replies import Finished
     from proxy.session import Session
     from proxy.turn import Effects, Turn
     from sql.facts import SettingChange
@@ -85,6 +86,53 @@ class Downlink:
         if session.uplink.stalled and not session.closing:
             session.go_on()
 
+    def server_answered(self, out: bytes, rows: int) -> None:
+        """The fast lane down: a quiet turn's answer, complete; what ``_finished`` and ``rest`` do of it."""
+        session = self._session
+        turn = self.turns.popleft()
+        now = session.clock()
+        if turn.fill is not None:
+            session.reader.collect(turn, out)
+            session.reader.keep(turn, now)
+        known = turn.known
+        database = session.database
+        database.stats.finish(
+            database.counters,
+            known.digest if known is not None else None,
+            session.user,
+            session.application,
+            turn.queued,
+            now - turn.sent,
+            now - turn.started,
+            turn.outcome,
+            None,
+            turn.text,
+            None,
+            rows,
+        )
+        session.active_at = now
+        uplink = session.uplink
+        if uplink.portals:
+            uplink.portals.clear()
+        session.transport.write(out)
+        server = cast("Server", self.server)
+        if (
+            session.closing
+            or uplink.left
+            or uplink.open
+            or session.draining
+            or session.ledger.pins
+            or not session.shared
+        ):
+            self.rest(server)
+        else:
+            self.server = None
+            if session.ledger.taints and session.ledger.released():
+                server.tainted = True
+            server.give_back()
+        if uplink.stalled and not session.closing:
+            session.go_on()
+
     def _finished(self, finished: Finished, server: Server, now: float, *, alone: bool) -> None:
         session = self._session
         turn = cast("Turn", finished.note)
@@ -102,8 +150,9 @@ class Downlink:
         if turn.effects is not None or turn.mark is not None:
             self._take_effect(turn, turn.effects, finished, server)
         idle = finished.status == IDLE_IN_BLOCK
-        if turn.fill is not None and idle and alone and not self.turns:
-            session.reader.keep(turn, finished, now)
+        undisturbed = finished.error is None and not finished.notices
+        if turn.fill is not None and undisturbed and idle and alone and not self.turns:
+            session.reader.keep(turn, now)
         known = turn.known
         database = session.database
         database.stats.finish(

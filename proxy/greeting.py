@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pool.settings import Profile, literal
 from protocol import build
 from protocol.hot import error_fields
-from protocol.pipeline import QUERY, SWALLOW
+from protocol.replies import QUERY, SWALLOW
 from protocol.startup import split_options
 from proxy.session import Session
 

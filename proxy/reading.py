@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cache.cache import Cache
-    from protocol.pipeline import Finished
     from proxy.knowledge import Judgement, Known, View
     from proxy.session import Session
 
@@ -169,10 +168,10 @@ class Reader:
             if fill.size > self._cache.max_entry:
                 turn.fill = None
 
-    def keep(self, turn: Turn, finished: Finished, now: float) -> None:
-        """The answer is complete: keep it, if it is the undisturbed answer of this turn alone."""
+    def keep(self, turn: Turn, now: float) -> None:
+        """The answer is complete, and the undisturbed answer of this turn alone: keep it."""
         fill = turn.fill
-        if fill is None or finished.error is not None or finished.notices:
+        if fill is None:
             return
         data = b"".join(fill.chunks)
         position = 0

@@ -19,8 +19,10 @@ from pool.server import IDLE_IN_BLOCK
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from proxy.downlink import Downlink
+from proxy.express import send_plain
 from proxy.inbox import EXTENDED, FAR, Inbox, batch_end
 from proxy.ledger import Ledger
+from proxy.parting import cancel_waiting, leave
 from proxy.turn import Turn
 from proxy.uplink import Terminated, Uplink
 from stats.records import Outcome
@@ -35,13 +37,12 @@ if TYPE_CHECKING:
     from pool.settings import Profile
     from proxy.clients import Clients
     from proxy.database import Database
-    from proxy.knowledge import Known, View
+    from proxy.knowledge import Judgement, Known, View
     from proxy.reading import Reader
 
 _header = Struct(">BI").unpack_from
 _READY = build.ready_for_query(b"I")
 _LINGER = 10.0  # seconds for a client to read its last answer
-_CANCELED = "canceling statement due to user request"
 HOLD_BATCH = 64 * 1024  # bytes; a longer batch without Sync goes to a server as far as it has come
 
 
@@ -81,7 +82,7 @@ class Session(asyncio.Protocol):
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
         self.shared = database.pool_mode != "session"
-        self._inbox = Inbox()
+        self.inbox = Inbox()
         self._reading_paused = False
         self._full = False  # more has been written than the client reads
         self._view: View | None = None
@@ -89,14 +90,19 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
-        if self._inbox or self.waiting:
-            whole = self._inbox.add(data)
+        if self.inbox.size or self.waiting:
+            whole = self.inbox.add(data)
             if whole is None:
-                if (self.waiting or self.uplink.stalled) and self._inbox.size > HOLD_BATCH:
+                if (self.waiting or self.uplink.stalled) and self.inbox.size > HOLD_BATCH:
                     self.brake(True)
                 return
             data = whole
-        self.advance(data, self.clock())
+        now = self.clock()
+        if self.down.server is None and not (self.database.caching or self.uplink.left or self._full):
+            self.active_at = now
+            if send_plain(self, data, now):
+                return
+        self.advance(data, now)
 
     def advance(self, data: bytes, now: float) -> None:
         """Go through what the client has sent."""
@@ -106,25 +112,25 @@ class Session(asyncio.Protocol):
                 server = self.down.server
                 if server is None:
                     if self._full:  # it does not read its answers: no more of them from the cache
-                        self._inbox.hold(data, FAR)
+                        self.inbox.hold(data, FAR)
                         self.brake(True)
                         return
                     data = self._without_server(data, now)
                     server = self.down.server
-                    if server is None:
-                        if self.waiting or self._inbox or self.closing:
+                    if server is None or not data:
+                        if self.waiting or self.inbox or self.closing:
                             return
                         continue
                 up, used, needed = self.uplink.forward(data, server)
                 if up:
                     server.transport.write(up)
                 if used < len(data):
-                    self._inbox.hold(data[used:], needed)
+                    self.inbox.hold(data[used:], needed)
                 if not server.pipeline.queue:  # nothing was asked of it, and nothing will come that ends the lease
                     self.down.rest(server)
                 return
         except Terminated:
-            self.leave()
+            leave(self)
         except RemoteProtocolError as error:
             self.refuse(error.sqlstate, error.message)
 
@@ -132,7 +138,7 @@ class Session(asyncio.Protocol):
         """An answer has come that what the client has sent since may have been waiting for."""
         self.uplink.stalled = False
         self.brake(False)
-        self.advance(self._inbox.take(), self.clock())
+        self.advance(self.inbox.take(), self.clock())
 
     def _without_server(self, data: bytes, now: float) -> bytes:
         """At rest. Returns what is left; having leased a server, all that has not been answered."""
@@ -142,7 +148,7 @@ class Session(asyncio.Protocol):
             return data[passed:]
         size = len(data)
         if size < 5:
-            self._inbox.hold(data, 5)
+            self.inbox.hold(data, 5)
             return b""
         tag, length = _header(data)
         end = 1 + length
@@ -150,7 +156,7 @@ class Session(asyncio.Protocol):
             raise RemoteProtocolError(f"invalid message length {length}")
         if tag == tags.QUERY:
             if end > size:
-                self._inbox.hold(data, end)
+                self.inbox.hold(data, end)
                 return b""
             if self.database.caching and self.reader.simple(self, data, end, now):
                 return data[end:] if end < size else b""
@@ -158,13 +164,15 @@ class Session(asyncio.Protocol):
             if self.database.caching:
                 end = batch_end(data)
                 if end == 0 and size < HOLD_BATCH:
-                    self._inbox.hold(data, size + 1)
+                    self.inbox.hold(data, size + 1)
                     return b""
                 if end > 0 and self.reader.batch(self, data, end, now):
                     return data[end:] if end < size else b""
         elif tag != tags.FUNCTION_CALL:
             return self._alone(tag, length, data, end)
-        return self._lease(data, now)
+        if end == size and self.database.caching and send_plain(self, data, now):
+            return b""
+        return self._lease(data, now) if self.down.server is None else data
 
     def _alone(self, tag: int, length: int, data: bytes, end: int) -> bytes:
         """A message that needs no server."""
@@ -187,12 +195,13 @@ class Session(asyncio.Protocol):
         server = self.pool.acquire(self, now)
         if server is None:
             self.waiting = True
-            self._inbox.hold(data, FAR)
+            self.inbox.hold(data, FAR)
             return b""
-        self._take(server)
+        self.take(server)
         return data
 
-    def _take(self, server: Server) -> None:
+    def take(self, server: Server) -> None:
+        """It is leased: bring its settings to the session's."""
         self.down.server = server
         if server.profile is not self.profile:
             ahead = server.switch(self.profile)
@@ -210,8 +219,8 @@ class Session(asyncio.Protocol):
         now = self.clock()
         if self.turn is not None:
             self.turn.queued = now - self.turn.started
-        self._take(server)
-        data = self._inbox.take()
+        self.take(server)
+        data = self.inbox.take()
         self.brake(False)
         self.advance(data, now)
 
@@ -275,14 +284,18 @@ class Session(asyncio.Protocol):
     def _judge(self, turn: Turn, known: Known, text: bytes) -> None:
         judgement = self.database.judge(known, self.view(), text, self.ledger.doubt)
         if turn.outcome is Outcome.BYPASS and turn.known is known:
-            if known.plain_read:
-                database = self.database
-                reason = turn.reason or (judgement.bypass if database.caching else "off") or "transaction"
-                database.stats.bypass(database.counters, reason)
-            else:
-                turn.outcome = Outcome.WRITE
+            self.count_bypass(turn, known, judgement)
         if not judgement.quiet:
             self.ledger.executes(turn, known, judgement, self.profile, self.pool.user)
+
+    def count_bypass(self, turn: Turn, known: Known, judgement: Judgement) -> None:
+        """A turn that the cache was not asked about: count why, if it is a read."""
+        if known.plain_read:
+            database = self.database
+            reason = turn.reason or (judgement.bypass if database.caching else "off") or "transaction"
+            database.stats.bypass(database.counters, reason)
+        else:
+            turn.outcome = Outcome.WRITE
 
     def _send(self, turn: Turn, server: Server) -> Turn:
         if turn.effects is not None or self.ledger.in_block:
@@ -317,26 +330,14 @@ class Session(asyncio.Protocol):
         self._full = False
         if self.down.server is not None:
             self.down.server.resume()
-        elif self._inbox and not (self.waiting or self.closing):
+        elif self.inbox and not (self.waiting or self.closing):
             self.brake(False)
-            self.advance(self._inbox.take(), self.clock())
+            self.advance(self.inbox.take(), self.clock())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self._part()
         self.clients.gone(self)
-
-    def leave(self) -> None:
-        """The client has said goodbye: what it has sent before is still carried out, if it can have an effect."""
-        server, turns = self.down.server, self.down.turns
-        lasting = any(turn.effects.commits for turn in turns if turn.effects is not None)
-        begins = any(turn.known.facts.begins for turn in turns if turn.known is not None)
-        running = server is not None and bool(turns) and not server.pipeline.copy_in
-        if running and server is not None and (lasting or not (begins or server.pipeline.status != IDLE_IN_BLOCK)):
-            self.closing = True
-            self.brake(True)
-        else:  # its transaction would be rolled back anyway
-            self.close()
 
     def drain(self) -> None:
         """The process is ending: close now, or after the open transaction."""
@@ -347,27 +348,12 @@ class Session(asyncio.Protocol):
     def cancel(self) -> None:
         """The client, or a time limit, wants the running query cancelled."""
         if self.waiting:
-            self._cancel_waiting()
+            cancel_waiting(self)
             return
         server, turns = self.down.server, self.down.turns
         if server is not None and turns:
             turn = turns[0]
             self.pool.cancel(server, lambda: self.down.server is server and turn in self.down.turns)
-
-    def _cancel_waiting(self) -> None:
-        """Cancelled in the queue: the batch fails as it would on a server, and the session goes on."""
-        self.pool.withdraw(self)
-        self.waiting = False
-        data = self._inbox.take()
-        self.turn = None
-        end = 1 + _header(data)[1] if data[0] == tags.QUERY else batch_end(data)
-        if not 0 < end <= len(data):
-            self.refuse("57014", _CANCELED)
-            return
-        self.database.stats.error("57014")
-        self.transport.write(build.error_response("57014", _CANCELED) + _READY)
-        self.brake(False)
-        self.advance(data[end:], self.clock())
 
     def dismiss(self) -> None:
         """End the session between transactions, for a shutdown or because it has said goodbye."""

@@ -25,7 +25,7 @@ from pool.prepared import Presence, close_message
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from protocol.hot import Incomplete, read_bind, read_execute, read_parse, read_query, read_target
-from protocol.pipeline import (
+from protocol.replies import (
     BIND,
     CLOSE,
     DESCRIBE_PORTAL,
@@ -37,6 +37,7 @@ from protocol.pipeline import (
     SWALLOW,
     SYNC,
 )
+from proxy.express import execution_of, execution_shape
 from proxy.inbox import FAR, LONG, SHORT
 from proxy.uplink_notes import (
     Naming,
@@ -71,8 +72,6 @@ _KINDS = {
     tags.CLOSE: CLOSE,
 }
 FAILED = 0x45
-_EXECUTION = build.execute("", 0) + build.sync()
-_DESCRIBED_EXECUTION = build.describe("P", "") + _EXECUTION
 
 
 class Terminated(Exception):
@@ -173,13 +172,10 @@ class Uplink:
         """What drivers send all day, in one go: Bind of a named statement to the unnamed portal, perhaps Describe,
         Execute of all rows, Sync. None if it is anything else, or if there is more to it.
         """
-        _, length = _header(data, 0)
-        end = 1 + length
-        described = data.endswith(_DESCRIBED_EXECUTION) and size - end == len(_DESCRIBED_EXECUTION)
-        if not described and not (size - end == len(_EXECUTION) and data.endswith(_EXECUTION)):
-            return None
+        tail = execution_of(data)
+        end = 1 + _header(data)[1]
         name_end = data.find(0, 6, end)
-        if data[5] or name_end <= 6:
+        if not tail or end + tail != size or data[5] or name_end <= 6:
             return None
         pipeline = server.pipeline
         statement = self.statements.get(data[6:name_end])
@@ -192,10 +188,8 @@ class Uplink:
         self.portals[b""] = (known, statement)
         conductor.executes(known, statement.query, server, partial=False)
         self.open = False
-        pipeline.add_execution(described, conductor.sync(server))
-        name = statement.bind_name
-        length = 4 + len(name) + size - name_end - (size - end)
-        return b"B%b\0%b%b" % (length.to_bytes(4, "big"), name, data[name_end + 1 :])
+        pipeline.add_turn(execution_shape(tail), conductor.sync(server))
+        return bind_message(b"", statement.bind_name, data, name_end + 1, size, end)
 
     def _unsure(self, tag: int, data: bytes, body: int, end: int, pipeline: Pipeline) -> bool:
         """Does this message refer to a name of which an earlier batch has not told yet what it is?"""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pool.prepared import PREFIX, Presence, close_message
 from protocol import build
-from protocol.pipeline import BIND, CLOSE, EXECUTE, PARSE, SWALLOW
+from protocol.replies import BIND, CLOSE, EXECUTE, PARSE, SWALLOW
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared

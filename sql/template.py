@@ -25,7 +25,9 @@ _STRING: Final = b"\x01"
 _INTEGER: Final = b"\x02"
 _FLOAT: Final = b"\x03"
 _FORBIDDEN: Final = (b"\\", b"--", b"/*", b"\0", _STRING, _INTEGER, _FLOAT)
-_PLAIN: Final = bytes(range(0x30, 0x3A)) + bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B)) + b"_ \n\t\r\f,()=<>*;:+%"
+_PLAIN: Final = (
+    bytes(range(0x30, 0x3A)) + bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B)) + b"_ \n\t\r\f,()=<>*;:+%"
+)
 """Bytes of which no literal but numbers can be made, and no comment, quoted name or parameter."""
 _BEGINS_WITH_DIGIT: Final = re.compile(rb"(?<![A-Za-z0-9_])[0-9]{1,9}")
 _TOUCHED: Final = re.compile(rb"\x02[A-Za-z0-9_]")

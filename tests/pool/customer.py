@@ -9,7 +9,7 @@ from pool.plan import PoolLimits
 from pool.pool import Pool
 from pool.server import Server
 from pool.tasks import Tasks
-from protocol.pipeline import QUERY, SYNC
+from protocol.replies import QUERY, SYNC
 from tests.support import frames
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from pool.connect import Target
 from pool.prepared import Prepared
-from protocol.pipeline import BIND, COPY_END, EXECUTE, PARSE, SYNC
+from protocol.replies import BIND, COPY_END, EXECUTE, PARSE, SYNC
 from protocol.secrets import Plain
 from tests.pool.customer import Clock, Customer, make_pool, reached
 from tests.support import frames

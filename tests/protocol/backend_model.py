@@ -5,7 +5,7 @@ Written from the manual ("Message Flow"), not from the machine that it is compar
 
 from __future__ import annotations
 
-from protocol.pipeline import (
+from protocol.replies import (
     BIND,
     CLOSE,
     COPY_END,

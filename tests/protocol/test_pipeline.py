@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import RemoteProtocolError
-from protocol.pipeline import (
+from protocol.pipeline import Pipeline
+from protocol.replies import (
     BIND,
     CLOSE,
     COPY_END,
@@ -27,7 +28,6 @@ from protocol.pipeline import (
     SWALLOW,
     SYNC,
     Finished,
-    Pipeline,
 )
 from tests.protocol.backend_model import ERROR, EXTENDED, Backend, ready
 from tests.support.frames import data_row, error_response, frame, lying_frame, row_description

@@ -15,7 +15,7 @@ from pool.server import Server
 from pool.stream import Stream
 from pool.tasks import Tasks
 from protocol.errors import RemoteProtocolError
-from protocol.pipeline import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FAKE, FORWARD, PARSE, QUERY, SWALLOW, SYNC
+from protocol.replies import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FAKE, FORWARD, PARSE, QUERY, SWALLOW, SYNC
 from proxy.turn import Turn
 from proxy.uplink import STREAM, Terminated, Uplink
 from tests.support import frames

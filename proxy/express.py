@@ -1,0 +1,165 @@
+"""The fast lane up: a plain turn from a session at rest, sent in as few steps as can be.
+
+Nothing is decided here that the long way (session.py, uplink.py) would decide otherwise, and nothing is left
+undone: session, pool, pipeline and statements are afterwards as it would have made them. A turn takes the lane when
+it has come in one piece, is quiet (nothing to record, nothing to mark: see knowledge.py), and a server is free. Its
+answer may take the fast lane down (``Downlink.server_answered``) or the long way.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from pool.prepared import Presence
+from protocol import build, tags
+from protocol.plain import BOUND, BOUND_DESCRIBED, PARSED, PARSED_DESCRIBED, SIMPLE
+from proxy.knowledge import Doubt
+from proxy.turn import Turn
+from proxy.uplink_notes import Registered, bind_message
+from stats.records import Outcome
+
+if TYPE_CHECKING:
+    from pool.server import Server
+    from protocol.plain import Shape
+    from proxy.knowledge import Judgement, Known
+    from proxy.session import Session
+
+_header = Struct(">BI").unpack_from
+_bind_header = Struct(">BIBB").unpack_from
+_count = Struct(">H").unpack_from
+LONGEST = 64 * 1024
+"""Bytes; longer messages go the long way, which knows the limits."""
+_EXECUTION = build.execute("", 0) + build.sync()
+_DESCRIBED_EXECUTION = build.describe("P", "") + _EXECUTION
+_SHORT, _LONG = len(_EXECUTION), len(_DESCRIBED_EXECUTION)
+
+
+def execution_of(data: bytes) -> int:
+    """The length of what ends a usual batch: perhaps Describe of the unnamed portal, Execute of all rows, Sync; or 0."""
+    if data.endswith(_DESCRIBED_EXECUTION):
+        return _LONG
+    return _SHORT if data.endswith(_EXECUTION) else 0
+
+
+def execution_shape(tail: int, *, parsed: bool = False) -> Shape:
+    """What such a batch asks for."""
+    if parsed:
+        return PARSED_DESCRIBED if tail == _LONG else PARSED
+    return BOUND_DESCRIBED if tail == _LONG else BOUND
+
+
+def send_plain(session: Session, data: bytes, now: float) -> bool:
+    """At rest: lease a server and send it this, if it is one plain turn. If not, there may be a lease nevertheless."""
+    size = len(data)
+    if size > LONGEST or size > session.clients.limits.message or session.ledger.doubt is not Doubt.NONE:
+        return False
+    tag = data[0]
+    if tag == tags.QUERY:
+        return _query(session, data, size, now)
+    if tag == tags.PARSE:
+        return _parsed(session, data, size, now)
+    if tag == tags.BIND:
+        return _bound(session, data, size, now)
+    return False
+
+
+def _query(session: Session, data: bytes, size: int, now: float) -> bool:
+    if size < 6 or data.find(0, 5) != size - 1 or _header(data)[1] != size - 1:
+        return False
+    text = data[5:-1]
+    known = session.database.statements.get(text)
+    judgement = session.database.judge(known, session.view(), text, Doubt.NONE)
+    server = session.pool.lend(session.down, now) if judgement.quiet else None
+    if server is None:
+        return False
+    session.take(server)
+    uplink = session.uplink
+    if uplink.statements:
+        uplink.statements.pop(b"", None)  # a simple Query drops the unnamed statement
+    server.statements.unnamed_lost()
+    _send(session, server, SIMPLE, known, judgement, text, now)
+    server.transport.write(data)
+    return True
+
+
+def _parsed(session: Session, data: bytes, size: int, now: float) -> bool:
+    """Parse and Bind of the unnamed statement, and its execution."""
+    tail = execution_of(data)
+    if not tail or size < 16 or data[5]:
+        return False
+    bind = 1 + _header(data)[1]
+    text_end = data.find(0, 6, bind)
+    if text_end < 0 or size - bind < tail + 7:
+        return False
+    tag, length, portal, name = _bind_header(data, bind)
+    if tag != tags.BIND or portal or name or bind + 1 + length != size - tail:
+        return False
+    types = data[text_end + 3 : bind]
+    if bind - text_end < 3 or len(types) != 4 * _count(data, text_end + 1)[0]:
+        return False
+    text = data[6:text_end]
+    known = session.database.statements.get(text)
+    judgement = session.database.judge(known, session.view(), text, Doubt.NONE)
+    server = session.pool.lend(session.down, now) if judgement.quiet else None
+    if server is None:
+        return False
+    session.take(server)
+    statement = server.pool.registry.intern(text, types)
+    note = Registered(session.uplink, b"", statement, server)
+    note.sends(statement)
+    server.statements.unnamed_sent(statement, server.pipeline.batch)
+    session.uplink.portals[b""] = (known, statement)
+    _send(session, server, execution_shape(tail, parsed=True), known, judgement, text, now, note)
+    server.transport.write(data)
+    return True
+
+
+def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
+    """Bind of a named statement that the server has, and its execution."""
+    tail = execution_of(data)
+    if not tail or _header(data)[1] + 1 + tail != size or data[5]:
+        return False
+    name_end = data.find(0, 6)
+    statement = session.uplink.statements.get(data[6:name_end]) if name_end > 6 else None
+    if statement is None or session.uplink.doubtful:
+        return False
+    known = session.database.statements.get(statement.query)
+    judgement = session.database.judge(known, session.view(), statement.query, Doubt.NONE)
+    server = session.pool.lend(session.down, now) if judgement.quiet else None
+    if server is None:
+        return False
+    session.take(server)
+    if server.statements.presence(statement, server.pipeline.batch) is not Presence.PRESENT:
+        return False  # the long way, on this server
+    session.uplink.portals[b""] = (known, statement)
+    _send(session, server, execution_shape(tail), known, judgement, statement.query, now)
+    server.transport.write(bind_message(b"", statement.bind_name, data, name_end + 1, size, size - tail))
+    return True
+
+
+def _send(
+    session: Session,
+    server: Server,
+    shape: Shape,
+    known: Known,
+    judgement: Judgement,
+    text: bytes,
+    now: float,
+    parsing: Registered | None = None,
+) -> None:
+    turn = session.turn
+    if turn is None:
+        turn = Turn(now)
+    else:
+        session.turn = None
+    turn.sent = now
+    turn.known = known
+    turn.text = text
+    if turn.outcome is Outcome.BYPASS:
+        session.count_bypass(turn, known, judgement)
+    session.down.turns.append(turn)
+    pipeline = server.pipeline
+    if not pipeline.queue:
+        pipeline.plain = shape
+    pipeline.add_turn(shape, turn, parsing)
