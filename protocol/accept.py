@@ -3,7 +3,8 @@
     OPENING  --SSLRequest-->      S: START_TLS, then ``encrypted`` and OPENING again;  N: OPENING again
              --GSSENCRequest-->   N: OPENING again
              --CancelRequest-->   CANCEL
-             --StartupMessage-->  trust: ADMITTED, else a challenge: PROVING
+             --StartupMessage-->  a rule; then the secret, at once or after ASK and ``found``; then
+                                  trust, cert, peer: ADMITTED, else a challenge: PROVING
     PROVING  --'p' messages-->    more challenges, then ADMITTED or REFUSED
 
 Rules that hold everywhere:
@@ -23,14 +24,15 @@ Bytes behind the last message of the login are ``leftover``, for whoever takes t
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, assert_never
 
 from protocol import build, frontend, scram, tags
 from protocol.errors import ProtocolError, RemoteProtocolError
+from protocol.policy import LATER, Certificate, Method, Policy, Rule, Visitor
 from protocol.scram import ServerExchange, WrongPassword
-from protocol.secrets import Scram, Secret, Verifiers, md5_response
+from protocol.secrets import Keyed, Plain, Scram, Secret, md5_response
 from protocol.startup import (
     LIMIT,
     CancelRequest,
@@ -52,34 +54,6 @@ _NOT_AUTHORIZED: Final = "28000"
 _WRONG_PASSWORD: Final = "28P01"
 
 
-class Method(Enum):
-    """How clients prove who they are; the values are those of the configuration."""
-
-    TRUST = "trust"
-    PASSWORD = "password"
-    MD5 = "md5"
-    SCRAM = "scram-sha-256"
-    CERT = "cert"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Who may come in. ``lookup(user, database)`` gives the secret, None for an unknown user or database.
-
-    ``unknown_as_scram``: under method md5, treat unknown users as if they had a SCRAM secret. Right when most
-    users have one; else they differ from the unknown ones in the kind of challenge.
-    """
-
-    method: Method
-    lookup: Callable[[str, str], Secret | None]
-    verifiers: Verifiers
-    unknown_as_scram: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method is Method.CERT:
-            raise ValueError("client certificates as the way to log in are not available in this version")
-
-
 @dataclass(frozen=True, slots=True)
 class ClientLogin:
     """Who came in, and what it asked for."""
@@ -90,23 +64,30 @@ class ClientLogin:
     protocol_minor: int
     tls: bool
     replication: str | None  # the parameter's value; None when it is absent or says no
+    secret: Secret | None = field(default=None, repr=False)  # what it has shown, as far as it can be shown again
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the connection is, and what it may do. ``endpoint``: our certificate's hash, None: no -PLUS."""
+    """What the connection is, and what it may do. ``endpoint``: our certificate's hash, None: no -PLUS.
+
+    ``address`` None: a unix socket, whose peer's name ``system_user`` knows, or None.
+    """
 
     tls_offered: bool = False
     tls_required: bool = False
     endpoint: bytes | None = field(default=None, repr=False)
     startup_limit: int = LIMIT
     message_limit: int = MESSAGE_LIMIT
+    address: str | None = None
+    system_user: Callable[[], str | None] = lambda: None
 
 
 class Verdict(Enum):
     """What to do after the bytes to send are sent."""
 
     READ = "wait for more bytes"
+    ASK = "find out the secret of .login, then call found()"
     START_TLS = "start the TLS handshake, then call encrypted()"
     CANCEL = "deliver .cancel, then close"
     ADMITTED = "hand over to .login with .leftover"
@@ -115,12 +96,13 @@ class Verdict(Enum):
 
 class _State(Enum):
     OPENING = 1
-    PASSWORD = 2
-    MD5 = 3
-    SASL = 4
-    SASL_FIRST = 5
-    SASL_FINAL = 6
-    OVER = 7
+    ASKING = 2
+    PASSWORD = 3
+    MD5 = 4
+    SASL = 5
+    SASL_FIRST = 6
+    SASL_FINAL = 7
+    OVER = 8
 
 
 class Accept:
@@ -141,6 +123,8 @@ class Accept:
         self._secret: Secret | None = None
         self._salt = b""
         self._exchange: ServerExchange | None = None
+        self._rule = Rule(policy.method)
+        self._certificate: str | None = None  # the name in a certificate that was verified; "": it has none
 
     @property
     def leftover(self) -> bytes:
@@ -152,14 +136,29 @@ class Accept:
         """Whether the StartupMessage is still to come."""
         return self._state is _State.OPENING
 
-    def encrypted(self) -> None:
-        """Everything from now on comes through TLS."""
+    def encrypted(self, certificate: str | None = None) -> None:
+        """Everything from now on comes through TLS. ``certificate``: the name in the client's, once it is verified."""
         self._tls = self._tls_asked = self._gss_asked = True
+        self._certificate = certificate
+
+    def found(self, secret: Secret | None) -> tuple[bytes, Verdict]:
+        """After ASK: the secret, None for an unknown user. As `receive`."""
+        login = self.login
+        if self._state is not _State.ASKING or login is None:
+            raise ValueError("nothing was asked")
+        self._secret = secret
+        try:
+            sent, verdict = self._challenge(login.user)
+        except RemoteProtocolError as error:
+            return self._refuse(error, tell=True)
+        return (sent, verdict) if verdict is not None else self._receive(bytearray(sent))
 
     def receive(self, data: bytes) -> tuple[bytes, Verdict]:
         """Take what has arrived; returns what to send and what to do then."""
         self._buffer += data
-        sent = bytearray()
+        return self._receive(bytearray())
+
+    def _receive(self, sent: bytearray) -> tuple[bytes, Verdict]:
         try:
             while True:
                 answer, verdict = self._opening() if self._state is _State.OPENING else self._proving()
@@ -229,21 +228,46 @@ class Accept:
         for name in options:
             del parameters[name]
         self.login = ClientLogin(user, database, parameters, minor, self._tls, replication)
-        self._secret = self._policy.lookup(user, database)
+        self._judge_visitor(self.login)
+        secret = self._policy.lookup(user, database)
+        if secret is LATER:
+            self._state = _State.ASKING
+            return sent, Verdict.ASK
+        self._secret = secret
         challenge, verdict = self._challenge(user)
         return sent + challenge, verdict
+
+    def _judge_visitor(self, login: ClientLogin) -> None:
+        physical = login.replication is not None and login.replication.lower() != "database"
+        visitor = Visitor(login.user, login.database, self._terms.address, self._tls, physical)
+        rule = self._policy.rule_of(visitor)
+        if rule is None:
+            raise RemoteProtocolError(f"no HBA entry for {visitor}", _NOT_AUTHORIZED)
+        if rule.method is Method.REJECT:
+            raise RemoteProtocolError(f"an HBA entry rejects {visitor}", _NOT_AUTHORIZED)
+        self._rule = rule
+        signed = rule.method is Method.CERT or rule.certificate is not Certificate.NONE
+        named = rule.method is Method.CERT or rule.certificate is Certificate.OF_USER
+        if signed and self._certificate is None:
+            raise RemoteProtocolError("connection requires a valid client certificate", _NOT_AUTHORIZED)
+        if named and not rule.may_be(self._certificate or "", login.user):
+            raise self._not_vouched("certificate", login.user)
+        if rule.method is Method.PEER and not rule.may_be(self._terms.system_user() or "", login.user):
+            raise self._not_vouched("peer", login.user)
+
+    def _not_vouched(self, how: str, user: str) -> RemoteProtocolError:
+        return RemoteProtocolError(f'{how} authentication failed for user "{user}"', _NOT_AUTHORIZED)
 
     # The proof
 
     def _challenge(self, user: str) -> tuple[bytes, Verdict | None]:
-        method = self._policy.method
-        if method is Method.MD5 and (
-            self._policy.unknown_as_scram if self._secret is None else isinstance(self._secret, Scram)
-        ):
+        method = self._rule.method
+        unknown = self._secret in (None, Plain(""))  # whom no password fits
+        if method is Method.MD5 and (self._policy.unknown_as_scram if unknown else isinstance(self._secret, Scram)):
             method = Method.SCRAM
         match method:
             case Method.TRUST:
-                return self._admit(b"") if self._secret is not None else self._wrong(user)
+                return self._admit(b"", self._secret) if self._secret is not None else self._wrong(user)
             case Method.PASSWORD:
                 self._state = _State.PASSWORD
                 return build.authentication_cleartext(), None
@@ -254,8 +278,12 @@ class Accept:
             case Method.SCRAM:
                 self._state = _State.SASL
                 return build.authentication_sasl(self._mechanisms()), None
-            case Method.CERT:
-                raise ValueError("refused by Policy")
+            case Method.CERT | Method.PEER:
+                if self._secret is None and self._policy.listed:
+                    raise self._not_vouched("certificate" if method is Method.CERT else "peer", user)
+                return self._admit(b"", self._secret)
+            case Method.REJECT:
+                raise ValueError("refused before")
             case _:
                 assert_never(method)
 
@@ -274,18 +302,18 @@ class Accept:
             case _State.PASSWORD:
                 password = _password(body)
                 right = self._policy.verifiers.is_password(user, self._secret, password or "")
-                return self._judge(right and password is not None, user)
+                return self._judge(right and password is not None, Plain(password or ""), user)
             case _State.MD5:
                 expected = md5_response(self._policy.verifiers.md5(user, self._secret), self._salt)
                 response = (_password(body) or "").encode()
-                return self._judge(hmac.compare_digest(response, expected.encode()), user)
+                return self._judge(hmac.compare_digest(response, expected.encode()), self._secret, user)
             case _State.SASL:
                 return self._sasl_initial(body, user)
             case _State.SASL_FIRST:
                 return self._sasl_first(body)
             case _State.SASL_FINAL:
                 return self._sasl_final(body, user)
-            case _State.OPENING | _State.OVER:
+            case _State.OPENING | _State.ASKING | _State.OVER:
                 return b"", Verdict.REFUSED
             case _:
                 assert_never(self._state)
@@ -325,21 +353,27 @@ class Accept:
 
     def _sasl_final(self, data: bytes, user: str) -> tuple[bytes, Verdict | None]:
         try:
-            proof = self._scram().final(data)
+            exchange = self._scram()
+            proof = exchange.final(data)
         except WrongPassword:
             return self._wrong(user)
-        return self._admit(build.authentication_sasl_final(proof))
+        shown = self._secret
+        if isinstance(shown, Scram) and exchange.client_key is not None:
+            shown = Keyed(shown.verifier, exchange.client_key)
+        return self._admit(build.authentication_sasl_final(proof), shown)
 
     def _scram(self) -> ServerExchange:
         if self._exchange is None:
             raise RemoteProtocolError("no SASL exchange has begun")
         return self._exchange
 
-    def _judge(self, right: bool, user: str) -> tuple[bytes, Verdict | None]:
-        return self._admit(b"") if right else self._wrong(user)
+    def _judge(self, right: bool, shown: Secret | None, user: str) -> tuple[bytes, Verdict | None]:
+        return self._admit(b"", shown) if right else self._wrong(user)
 
-    def _admit(self, proof: bytes) -> tuple[bytes, Verdict | None]:
+    def _admit(self, proof: bytes, shown: Secret | None) -> tuple[bytes, Verdict | None]:
         self._state = _State.OVER
+        if self.login is not None:
+            self.login = replace(self.login, secret=shown)
         return proof + build.authentication_ok(), Verdict.ADMITTED
 
     def _wrong(self, user: str) -> tuple[bytes, Verdict | None]:

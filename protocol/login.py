@@ -12,7 +12,8 @@ own proof before its Ok counts, and messages, the login as a whole, nonces, salt
 bounded. Every field of its errors may be missing. Notices are passed over.
 
 A SCRAM exchange needs keys that are expensive to derive. The machine says for what in ``derivation``; the
-caller derives them (or knows them already) and goes on with ``derived``."""
+caller derives them (or knows them already) and goes on with ``derived``. Keys that a client's own proof gave
+us (secrets.Keyed) need no derivation, and fit only the salt and iterations that they were made with."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from protocol import backend, build, scram, tags
 from protocol.errors import ProtocolError, RemoteProtocolError
-from protocol.scram import ClientExchange, Keys, WrongPassword
-from protocol.secrets import Md5, Plain, Secret, md5_hash, md5_response
+from protocol.scram import Challenge, ClientExchange, Keys, WrongPassword
+from protocol.secrets import Keyed, Md5, Plain, Scram, Secret, md5_hash, md5_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -212,9 +213,7 @@ class Login:
         if code == 10 and state is _State.STARTUP:
             return self._sasl([bytes(name) for name in request.mechanisms])
         if code == 11 and state is _State.CHALLENGE:
-            challenge = self._scram().challenge(bytes(request.data))
-            self.derivation = Derivation(self._password("SCRAM"), challenge.salt, challenge.iterations)
-            return b""
+            return self._challenged(self._scram().challenge(bytes(request.data)))
         if code == 12 and state is _State.PROOF:
             try:
                 self._scram().verify(bytes(request.data))
@@ -236,12 +235,27 @@ class Login:
                 endpoint, mechanism = self._channel.endpoint, scram.SCRAM_PLUS
         if mechanism.encode() not in offered:
             raise CannotProve("the server offers no SASL mechanism that is supported")
-        self._password("SCRAM")
+        if not isinstance(self._identity.secret, Keyed):
+            self._password("SCRAM")
         # We could have bound but were not offered to: the flag tells the server, which knows whether it did.
         unoffered = self._channel.endpoint is not None and endpoint is None
         self._exchange = ClientExchange(scram.nonce(self._random), endpoint=endpoint, unoffered=unoffered)
         self._state = _State.CHALLENGE
         return build.sasl_initial(mechanism, self._exchange.first())
+
+    def _challenged(self, challenge: Challenge) -> bytes:
+        secret = self._identity.secret
+        if not isinstance(secret, Keyed):
+            self.derivation = Derivation(self._password("SCRAM"), challenge.salt, challenge.iterations)
+            return b""
+        verifier = secret.verifier
+        if (challenge.salt, challenge.iterations) != (verifier.salt, verifier.iterations):
+            raise CannotProve(
+                "the server keeps another SCRAM secret of this user than we do: same password or not, salt and"
+                " iterations differ, and then what the client showed us is no proof there"
+            )
+        self._state = _State.PROOF
+        return build.sasl_response(self._scram().final(Keys(secret.client_key, verifier.server_key)))
 
     def _scram(self) -> ClientExchange:
         if self._exchange is None:
@@ -254,6 +268,11 @@ class Login:
                 return password
             case None:
                 raise CannotProve("the server asks for a password and none is configured")
+            case Scram():
+                raise CannotProve(
+                    f"the server asks for {what}, but of this user only a SCRAM secret is known,"
+                    " and no client has logged in with SCRAM yet"
+                )
             case _:
                 raise CannotProve(f"the server asks for {what}, but the configured secret is not the password itself")
 

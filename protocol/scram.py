@@ -111,6 +111,7 @@ class ServerExchange:
         self._header = ""
         self._bare = ""
         self._first = ""
+        self.client_key: bytes | None = None  # what the proof revealed, once it is right: see Keys
 
     def first(self, data: bytes) -> bytes:
         """Answer the client's first message; RemoteProtocolError when it is malformed."""
@@ -162,6 +163,7 @@ class ServerExchange:
         client_key = _xor(proof, _mac(self._verifier.stored_key, message))
         if not hmac.compare_digest(hashlib.sha256(client_key).digest(), self._verifier.stored_key):
             raise WrongPassword
+        self.client_key = client_key
         return b"v=" + b64encode(_mac(self._verifier.server_key, message))
 
 

@@ -53,7 +53,19 @@ class Scram:
     verifier: Verifier = field(repr=False)
 
 
-Secret = Plain | Md5 | Scram
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A verifier, and the key that a client's proof revealed: enough to log in wherever the verifier is the same.
+
+    A verifier alone checks proofs and makes none. But a proof is the client's key, masked with what the verifier
+    knows; whoever checks it has that key from then on. It fits servers that keep the same salt and iterations.
+    """
+
+    verifier: Verifier = field(repr=False)
+    client_key: bytes = field(repr=False)
+
+
+Secret = Plain | Md5 | Scram | Keyed
 
 
 def parse_secret(text: str) -> Secret:
@@ -95,7 +107,7 @@ class Verifiers:
     def verifier(self, user: str, secret: Secret | None) -> Verifier:
         """What a SCRAM exchange is held against; md5 and no secret give one that never fits."""
         match secret:
-            case Scram(verifier):
+            case Scram(verifier) | Keyed(verifier):
                 return verifier
             case Plain(password) if password:
                 return self._derived(user, password)
@@ -115,7 +127,7 @@ class Verifiers:
     def is_password(self, user: str, secret: Secret | None, password: str) -> bool:
         """Whether a password sent in clear text is the right one."""
         match secret:
-            case Scram(verifier):
+            case Scram(verifier) | Keyed(verifier):
                 return self._fits(verifier, password)
             case Plain(known) if known:
                 return hmac.compare_digest(password.encode(), known.encode())

@@ -7,30 +7,40 @@ from typing import TYPE_CHECKING
 
 from pool.connect import Target
 from pool.plan import PoolLimits
-from pool.tls import ServerTls, server_tls
-from protocol.accept import Method, Policy
+from pool.tls import ServerTls, TlsError, server_tls
 from protocol.errors import RemoteProtocolError
+from protocol.policy import LATER, Method, Policy
 from protocol.secrets import Plain, Scram, Verifiers
 from protocol.startup import split_options
-from protocol.userlist import parse_userlist
+from protocol.userlist import UserlistError, parse_userlist
+from proxy.auth_query import Question
 from proxy.clients import ClientLimits
 from proxy.edge import EdgeSettings
+from proxy.keyring import Keyring
+from proxy.sections import ANY
 from proxy.tls import client_tls
 
 if TYPE_CHECKING:
+    from protocol.policy import Later
     from protocol.secrets import Secret
     from proxy.config import Config
     from proxy.dsn import ServerUrl
+    from proxy.edge import Asker
 
 
 class Access:
-    """One configuration's logins. Reads the files that it names: raises OSError, UserlistError, TlsError."""
+    """One configuration's logins. Reads the files that it names: raises one of ``UNUSABLE``.
 
-    def __init__(self, config: Config, verifiers: Verifiers | None = None) -> None:
+    ``before``: the one that it replaces; what has to outlive a reload goes on.
+    """
+
+    def __init__(self, config: Config, before: Access | None = None) -> None:
         self.config = config
         file = config.auth.users_file
         self._users: dict[str, Secret] | None = parse_userlist(file.read_text("utf-8")) if file is not None else None
-        self.verifiers = verifiers or Verifiers(os.urandom(32))  # one for the process: fake salts stay the same
+        # One for the process: fake salts stay the same, and so do the keys that clients have shown.
+        self.verifiers: Verifiers = before.verifiers if before is not None else Verifiers(os.urandom(32))
+        self.keyring: Keyring = before.keyring if before is not None else Keyring()
         self._tls: dict[ServerUrl, ServerTls] = {}
         self._client_tls = client_tls(
             config.tls.mode, _path(config.tls.cert), _path(config.tls.key), _path(config.tls.client_ca)
@@ -38,8 +48,8 @@ class Access:
         for entry in config.databases.values():
             self._server_tls(entry.url)
 
-    def edge(self) -> EdgeSettings:
-        """What new clients meet."""
+    def edge(self, asker: Asker | None = None) -> EdgeSettings:
+        """What new clients meet; ``asker`` is needed if secrets are asked of servers."""
         config = self.config
         users = self._users or {}
         return EdgeSettings(
@@ -47,19 +57,28 @@ class Access:
                 method=Method(config.auth.method),
                 lookup=self.secret,
                 verifiers=self.verifiers,
-                unknown_as_scram=2 * sum(isinstance(secret, Scram) for secret in users.values()) > len(users),
+                unknown_as_scram=self._asks or 2 * sum(map(_is_scram, users.values())) > len(users),
             ),
             tls=self._client_tls,
             login_timeout=config.timeouts.login,
             startup_limit=config.limits.startup,
+            asker=asker,
         )
 
-    def secret(self, user: str, database: str) -> Secret | None:
-        """What a client must prove to know; None for an unknown user.
+    @property
+    def _asks(self) -> bool:
+        return any(self.config.query_user_of(name) is not None for name in (*self.config.databases, ""))
+
+    def secret(self, user: str, database: str) -> Secret | Later | None:
+        """What a client must prove to know; None for an unknown user, LATER if there is a question for it.
 
         An unknown database makes no difference before the login is over: whoever may not come in anywhere must not
         learn which names there are.
         """
+        known = self._known(user, database)
+        return LATER if known is None and self.question(database) is not None else known
+
+    def _known(self, user: str, database: str) -> Secret | None:
         if self._users is not None:
             return self._users.get(user)
         password = self.config.password_in_url(database, user)
@@ -67,6 +86,44 @@ class Access:
             urls = (self.config.password_in_url(name, user) for name in self.config.databases)
             password = next((found for found in urls if found is not None), None)
         return Plain(password) if password is not None else None
+
+    def question(self, database: str) -> Question | None:
+        """How to ask for the secrets of users who want this database; None: it is not asked.
+
+        For a database that is not there, or the console, it is asked wherever it can be: see `secret`.
+        """
+        config = self.config
+        entry = config.database(database) if database not in CONSOLE else None
+        user = config.query_user_of(database) if entry is not None else config.auth.query_user
+        if user is None:
+            return None
+        place = (entry.query_database if entry is not None else None) or config.auth.query_database
+        if place is None:
+            place = database if entry is not None else next(iter(config.databases))
+        there = config.database(place)
+        if there is None or (place == ANY and there.url.database is None):
+            return None
+        url = there.url
+        secret = (self._users or {}).get(user)
+        password = secret.password if isinstance(secret, Plain) else None
+        if password is None and url.user == user and url.password is not None:
+            password = url.password.get_secret_value()
+        return Question(
+            url=url,
+            user=user,
+            database=url.database or place,
+            query=(entry.query if entry is not None else None) or config.auth.query,
+            password=password,
+            timeout=url.connect_timeout or config.pool.connect_timeout or 60.0,
+        )
+
+    def own_login(self, database: str, user: str) -> tuple[str, str | None]:
+        """Name and password for our own questions on behalf of a pool: its own if it has one, else query_user's."""
+        target = self.target(database, user)
+        if isinstance(target.secret, Plain):
+            return target.user, target.secret.password
+        question = self.question(database) if target.secret is not None else None
+        return (question.user, question.password) if question is not None else (target.user, None)
 
     @property
     def users(self) -> frozenset[str]:
@@ -97,7 +154,9 @@ class Access:
         url = entry.url
         secret: Secret | None = Plain(url.password.get_secret_value()) if url.password is not None else None
         if url.user is None:
-            secret = (self._users or {}).get(user, secret)
+            secret = self.keyring.best(database, user, (self._users or {}).get(user, secret))
+        elif secret is None:
+            secret = (self._users or {}).get(url.user)
         parameters = {"application_name": url.application_name} if url.application_name else {}
         if url.options:
             parameters["options"] = url.options
@@ -163,6 +222,7 @@ class Access:
             clients_per_user=limits.clients_per_user,
             clients_per_database=limits.clients_per_database,
             message=limits.message,
+            notifications=limits.notifications,
             query=timeouts.query,
             idle_in_transaction=timeouts.idle_in_transaction,
             client_idle=timeouts.client_idle,
@@ -170,6 +230,14 @@ class Access:
 
 
 CONSOLE = ("forebay", "pgbouncer")
+
+
+UNUSABLE = (OSError, UserlistError, TlsError)
+"""What is wrong with a file that the configuration names."""
+
+
+def _is_scram(secret: Secret) -> bool:
+    return isinstance(secret, Scram)
 
 
 def _path(path: object) -> str | None:

@@ -19,11 +19,9 @@ from cache.coherence import Coherence
 from cache.memory import MemoryStore
 from pool.pool import Pool
 from pool.tasks import Tasks
-from pool.tls import TlsError
 from protocol.errors import ProtocolError
-from protocol.userlist import UserlistError
 from proxy import loop
-from proxy.access import CONSOLE, Access
+from proxy.access import CONSOLE, UNUSABLE, Access
 from proxy.catalogs import CatalogKeeper
 from proxy.clients import Clients
 from proxy.config import ConfigError, diff
@@ -37,6 +35,7 @@ from proxy.http import HttpServer, Told
 from proxy.knowledge import Known, Statements
 from proxy.listen import tcp_listeners, unix_listener
 from proxy.logs import event, set_level
+from proxy.questions import Questions
 from proxy.reading import Reader
 from proxy.status import Status
 from proxy.sweep import Sweep
@@ -62,7 +61,7 @@ def run(config: Config, reload: Callable[[], Config]) -> int:
     """Serve until told to stop; the exit status."""
     try:
         access = Access(config)
-    except (OSError, UserlistError, TlsError) as error:
+    except UNUSABLE as error:
         logger.error("cannot start: %s", error)
         return 2
     return loop.run(App(config, access, reload).serve())
@@ -95,7 +94,8 @@ class App:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._status = Status(self._stats, self._clients, self._cache, config.cache.memory)
         self._exporter = Exporter(self._stats, self._status.gauges)
-        self._edge = Edge(access.edge(), self._on_client, self._on_cancel, self._on_refused)
+        self._asker = Questions(self._tasks, time.monotonic, access)
+        self._edge = Edge(access.edge(self._asker), self._on_client, self._on_cancel, self._on_refused)
         self._http = HttpServer(Told(self._metrics, self._ready, self._status.page))
         rooms = Rooms(
             lambda: self.config,
@@ -203,15 +203,16 @@ class App:
         """Read the configuration again; what was wrong with it, or nothing."""
         try:
             config = self._reload()
-            access = Access(config, self._access.verifiers)
-        except (ConfigError, OSError, UserlistError, TlsError) as error:
+            access = Access(config, self._access)
+        except (ConfigError, *UNUSABLE) as error:
             self._status.reloads["failed"] += 1
             for line in str(error).splitlines():
                 logger.error("reload failed, the old configuration stays: %s", line)
             return str(error)
         live, restart = diff(self.config, config)
         before, self.config, self._access = self.config, config, access
-        self._edge.settings = access.edge()
+        self._asker.reconfigure(access)
+        self._edge.settings = access.edge(self._asker)
         self._clients.limits = access.client_limits()
         self._stats.configure(config.stats.slow, config.stats.log_parameters)
         set_level(config.log.level)
@@ -266,6 +267,7 @@ class App:
             raise ProtocolError(f'database "{login.database}" does not exist', "3D000")
         self._clients.check(login.user, login.database, self.config.max_clients_of(login.database))
         database = self._database(login.database)
+        self._access.keyring.keep(login.database, login.user, login.secret)
         return Greeter(login, transport, database, self._pool(database, login.user), self._clients).start()
 
     def _database(self, name: str) -> Database:
@@ -292,6 +294,8 @@ class App:
             self._status.pools.append(pool)
             self._consoles.adopt(pool)
             self._keep_catalog(database, user)
+        elif pool.target.secret != target.secret:
+            pool.target = target  # the client has shown something newer
         return pool
 
     def _warm(self, name: str) -> None:
@@ -307,12 +311,10 @@ class App:
         target = self._access.target(database.name, user)
         if entry is None:
             return
-        password = getattr(target.secret, "password", None)
         keeper = CatalogKeeper(
             database,
             entry.url,
-            target.user,
-            password,
+            *self._access.own_login(database.name, user),
             target.database,
             probe=self.config.cache.probe,
             timeout=target.connect_timeout,

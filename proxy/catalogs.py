@@ -26,6 +26,8 @@ from sql.catalog import Catalog
 from sql.catalog_sql import PROBE, QUERIES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.dsn import ServerUrl
 
 logger = logging.getLogger("forebay.catalog")
@@ -61,9 +63,15 @@ SELECT pid, NULL AS transaction FROM pg_catalog.pg_stat_activity
 
 
 async def connect_own(
-    url: ServerUrl, user: str, password: str | None, database: str, application: str, timeout: float
+    url: ServerUrl,
+    user: str,
+    password: str | None,
+    database: str,
+    application: str,
+    timeout: float,
+    settings: Mapping[str, str] | None = None,
 ) -> Any:
-    """A connection for our own questions. Raises what asyncpg raises."""
+    """A connection for our own questions; ``settings`` count above all others. Raises what asyncpg raises."""
     options = {
         "host": url.host,
         "port": str(url.port),
@@ -80,6 +88,7 @@ async def connect_own(
     return await asyncpg.connect(
         dsn,
         password=password,
+        server_settings=dict(settings or {}),
         direct_tls=url.sslnegotiation == "direct",
         timeout=timeout,
         statement_cache_size=0,

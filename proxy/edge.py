@@ -21,17 +21,21 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pool.sockets import receive, tune
 from pool.stream import Stream
 from pool.tls import ALPN
 from protocol import build
-from protocol.accept import MESSAGE_LIMIT, Accept, ClientLogin, Policy, Terms, Verdict
+from protocol.accept import MESSAGE_LIMIT, Accept, ClientLogin, Terms, Verdict
 from protocol.errors import ProtocolError
 from protocol.startup import LIMIT, CancelRequest
 from proxy.listen import Acceptor
 from proxy.tls import NO_TLS, ClientTls
+
+if TYPE_CHECKING:
+    from protocol.policy import Policy
+    from protocol.secrets import Secret
 
 logger = logging.getLogger("forebay.edge")
 
@@ -46,6 +50,16 @@ OnCancel = Callable[[int, bytes], Awaitable[None]]
 OnRefused = Callable[[ProtocolError], None]
 
 
+class Asker(Protocol):
+    """Finds out secrets that take longer."""
+
+    async def ask(self, login: ClientLogin) -> Secret | None:
+        """The secret, None for an unknown user. Raises ProtocolError when that cannot be found out."""
+
+    def forget(self, login: ClientLogin) -> None:
+        """What was found out did not fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """What holds for clients that come from now on. ``login_timeout`` in seconds, 0 means none."""
@@ -56,6 +70,7 @@ class EdgeSettings:
     startup_limit: int = LIMIT
     message_limit: int = MESSAGE_LIMIT
     pending: int = 1000
+    asker: Asker | None = None  # for look-ups that answer LATER
 
 
 class Edge:
@@ -133,6 +148,8 @@ class Edge:
                 await self._deliver(guest.accept.cancel)
             elif guest.accept.refusal is not None:
                 self._refused(guest.accept.refusal)
+        except ProtocolError as error:
+            self._refused(guest.refuse(error.sqlstate, error.message))
         except TimeoutError:
             self._refused(guest.refuse(LOGIN_TIMEOUT_STATE, "canceling authentication due to timeout"))
         except ssl.SSLError as error:
@@ -179,6 +196,8 @@ class _Guest:
         self._sock = sock
         self._tls = tls
         self._made = False
+        self._asker = settings.asker
+        self._asked = False
         terms = Terms(
             tls_offered=tls.context is not None,
             tls_required=tls.mode.insists,
@@ -206,7 +225,7 @@ class _Guest:
             answer, verdict = self.accept.receive(_some(await receive(self._sock, _CHUNK)))
             if verdict is Verdict.CANCEL:
                 return verdict
-            if verdict is Verdict.ADMITTED or (verdict is Verdict.READ and not self.accept.opening):
+            if verdict in (Verdict.ADMITTED, Verdict.ASK) or (verdict is Verdict.READ and not self.accept.opening):
                 # The StartupMessage is here: from now on a transport writes and reads.
                 return await self._log_in(await self._transport(None), answer, verdict)
             await loop.sock_sendall(self._sock, answer)
@@ -219,9 +238,20 @@ class _Guest:
         while True:
             if answer:
                 stream.transport.write(answer)
-            if verdict is not Verdict.READ:
+            if verdict is Verdict.ASK:
+                answer, verdict = self.accept.found(await self._ask())
+            elif verdict is Verdict.READ:
+                answer, verdict = self.accept.receive(_some(await stream.read()))
+            else:
+                if verdict is Verdict.REFUSED and self._asked and self._asker and self.accept.login:
+                    self._asker.forget(self.accept.login)
                 return verdict
-            answer, verdict = self.accept.receive(_some(await stream.read()))
+
+    async def _ask(self) -> Secret | None:
+        if self._asker is None or self.accept.login is None:
+            raise RuntimeError("nobody to ask")
+        self._asked = True
+        return await self._asker.ask(self.accept.login)
 
     async def _start_tls(self, context: ssl.SSLContext) -> Stream:
         stream = await self._transport(context)

@@ -158,6 +158,22 @@ def absent(what: str) -> PydanticCustomError:
     return PydanticCustomError("absent", "{text}", {"text": f"{what} is not available in this version"})
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text")
+    return value
+
+
+def _name(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError("must be a name")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text), Allowed("a text")]
+OptionalName = Annotated[str | None, BeforeValidator(_name), Allowed("a name")]
 Duration = Annotated[float, BeforeValidator(units.duration), Allowed(units.DURATION_FORM, "a duration")]
 Size = Annotated[int, BeforeValidator(units.size), Allowed(units.SIZE_FORM, "a size")]
 Whole = Annotated[int, BeforeValidator(_whole), Allowed("a whole number")]

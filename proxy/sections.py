@@ -18,9 +18,11 @@ from proxy.options import (
     Allowed,
     Duration,
     Names,
+    OptionalName,
     OptionalPath,
     Size,
     Switch,
+    Text,
     Url,
     Whole,
     absent,
@@ -35,6 +37,10 @@ AuthMethod = Literal["trust", "password", "md5", "scram-sha-256"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 CONSOLE_NAMES: Final = ("forebay", "pgbouncer")  # databases that are the admin console
+AUTH_QUERY: Final = (
+    "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
+    " FROM pg_authid WHERE rolname = $1 AND rolcanlogin"
+)
 ANY: Final = "*"  # the entry of [databases] for every name that has none
 
 
@@ -79,6 +85,9 @@ class Database(Section):
         None, description="Its `pool.reserve_size`."
     )
     max_clients: Annotated[Whole, Field(ge=0)] | None = Field(None, description="Its `limits.clients_per_database`.")
+    query_user: OptionalName = Field(None, description="Its `auth.query_user`.")
+    query: Text | None = Field(None, description="Its `auth.query`.")
+    query_database: OptionalName = Field(None, description="Its `auth.query_database`.")
 
 
 class Pool(Section):
@@ -142,6 +151,20 @@ class Auth(Section):
     users_file: OptionalPath = Field(
         None, description="PgBouncer's userlist.txt; without it, the users and passwords of the urls."
     )
+    query_user: OptionalName = Field(
+        None,
+        description="Logs in to ask for the secrets of users who are not in `users_file`; its own password is there,"
+        " or in the url if that names this user. Without it nothing is asked.",
+    )
+    query: Text = Field(
+        AUTH_QUERY,
+        description="What it asks: one row of name and secret for the name `$1`. Runs with `search_path = pg_catalog`,"
+        " so a function of yours needs its schema.",
+    )
+    query_database: OptionalName = Field(
+        None, description="The entry of `databases` where it is asked; without it, the one that the client wants."
+    )
+    query_keep: Duration = Field(5.0, description="An answer counts for so long; 0 = ask at each login.")
     admin_users: Names | None = Field(
         None,
         description="Who may do everything on the admin console (database `forebay` or `pgbouncer`);"
@@ -243,6 +266,11 @@ class Config(Section):
             return self.limits.clients_per_database
         return entry.max_clients
 
+    def query_user_of(self, name: str) -> str | None:
+        """Who asks for the secrets of users of database `name`, if anybody does."""
+        entry = self.database(name)
+        return (entry.query_user if entry is not None else None) or self.auth.query_user
+
     def password_in_url(self, name: str, user: str) -> str | None:
         """The password that logs `user` in to database `name` when there is no users_file."""
         entry = self.database(name)
@@ -253,7 +281,7 @@ class Config(Section):
 
 def checks(config: Config) -> list[tuple[str, str]]:
     """(key, what is wrong) for everything that only the keys together can show."""
-    found = [*_pool_checks(config), *_tls_checks(config.tls), *_login_checks(config)]
+    found = [*_pool_checks(config), *_tls_checks(config.tls), *_login_checks(config), *_query_checks(config)]
     if not config.databases:
         found.append(("databases", "at least one is needed: --url, FOREBAY_URL, or a [databases.NAME] with a url"))
     taken = [name for name in config.databases if name in CONSOLE_NAMES]
@@ -305,8 +333,25 @@ def _login_checks(config: Config) -> list[tuple[str, str]]:
             ' (or set auth.method = "trust")',
         )
         for name, entry in config.databases.items()
-        if entry.url.user is None or entry.url.password is None
+        if (entry.url.user is None or entry.url.password is None) and config.query_user_of(name) is None
     ]
+
+
+def _query_checks(config: Config) -> list[tuple[str, str]]:
+    """A query is asked by somebody, somewhere."""
+    found: list[tuple[str, str]] = []
+    asking = config.auth.query_user is not None or any(entry.query_user for entry in config.databases.values())
+    said = config.auth.model_fields_set & {"query", "query_database", "query_keep"}
+    if not asking:
+        found += [(f"auth.{key}", "has no effect without auth.query_user") for key in sorted(said)]
+    places = {f"databases.{name}.query_database": entry.query_database for name, entry in config.databases.items()}
+    for key, place in {"auth.query_database": config.auth.query_database, **places}.items():
+        if place is not None and config.database(place) is None:
+            found.append((key, f'"{place}" is no entry of databases'))
+    for name, entry in config.databases.items():
+        if config.query_user_of(name) is None and (entry.query is not None or entry.query_database is not None):
+            found.append((f"databases.{name}.query_user", "is needed for the query (or auth.query_user)"))
+    return found
 
 
 def files(config: Config) -> Mapping[str, Path]:

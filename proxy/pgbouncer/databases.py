@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 from proxy.dsn import parse_dsn
+from proxy.pgbouncer.login import FIXED_PATH, QUERY
 from proxy.pgbouncer.parse import read_pairs
 from proxy.pgbouncer.settings import IN_THE_URL, NOT_OF_A_DATABASE, OF_A_DATABASE
 from proxy.sections import CONSOLE_NAMES
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from proxy.pgbouncer.values import Translation
 
 SETTINGS: Final = ("client_encoding", "datestyle", "timezone")
-LOGIN: Final = {"auth_user": "query_user", "auth_query": "query", "auth_dbname": "query_database"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ def _say_pair(entry: Entry, word: str, value: str, into: Translation) -> None:
             into.say(("databases", entry.name, key), read(value), word)
         except ValueError as error:
             into.remark(entry.place, shown, f"is left out: {error}")
+    elif word in QUERY:
+        if value:
+            into.say(("databases", entry.name, QUERY[word]), value, word)
+            if word == "auth_query":
+                into.remark(entry.place, shown, FIXED_PATH)
     elif word in NOT_OF_A_DATABASE:
         into.remark(entry.place, shown, f"no equivalent: {NOT_OF_A_DATABASE[word]}")
     elif word not in IN_THE_URL:

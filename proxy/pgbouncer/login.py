@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy.pgbouncer.parse import Entry, beside
+from proxy.pgbouncer.parse import Entry, beside, read_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +22,14 @@ _ABSENT: Final = {
     "cert": f'client certificates as the way to log in are not available in this version; auth.method is "{SAFE}"',
     "hba": f'an HBA file is not available in this version; auth.method is "{SAFE}" for everybody',
 }
-_NOT_YET: Final = ("auth_hba_file", "auth_ident_file", "auth_user", "auth_query", "auth_dbname")
+_NOT_YET: Final = ("auth_hba_file", "auth_ident_file")
+QUERY: Final = {"auth_user": "query_user", "auth_query": "query", "auth_dbname": "query_database"}
+FIXED_PATH: Final = "runs with search_path = pg_catalog here: write the schema before a function of yours"
 
 
-def translate_login(entries: Mapping[str, Entry], file: Path, into: Translation) -> None:
+def translate_login(
+    entries: Mapping[str, Entry], databases: Mapping[str, Entry], file: Path, into: Translation
+) -> None:
     """The auth_ settings of [pgbouncer], which stood in ``file``."""
     kind = entries.get("auth_type", Entry("auth_type", "md5", ""))
     method = METHODS.get(kind.value.lower())
@@ -35,6 +39,27 @@ def translate_login(entries: Mapping[str, Entry], file: Path, into: Translation)
     into.say("auth.method", method or SAFE, kind.name if kind.place else "PgBouncer's default")
     if "auth_file" in entries and entries["auth_file"].value:
         into.say("auth.users_file", into.path(beside(Path(entries["auth_file"].value), file)), "auth_file")
+    asked = any(_says_auth_user(entry) for entry in databases.values()) or bool(_value(entries, "auth_user"))
+    for name, key in QUERY.items():
+        if name not in entries or not entries[name].value:
+            continue
+        if asked:
+            into.say(f"auth.{key}", entries[name].value, name)
+            if name == "auth_query":
+                into.remark(entries[name].place, name, FIXED_PATH)
+        else:
+            into.remark(entries[name].place, name, "is left out: without auth_user nothing is asked")
     for name in _NOT_YET:
         if name in entries and entries[name].value:
             into.remark(entries[name].place, name, "no equivalent in this version")
+
+
+def _value(entries: Mapping[str, Entry], name: str) -> str:
+    return entries[name].value if name in entries else ""
+
+
+def _says_auth_user(entry: Entry) -> bool:
+    try:
+        return bool(read_pairs(entry.value).get("auth_user"))
+    except ValueError:
+        return False

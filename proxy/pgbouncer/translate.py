@@ -47,7 +47,7 @@ def translate(ini: Ini, file: Path, base: Path) -> Translation:
         translate_database(entry, common, into)
     _simple(entries, into)
     _pool(entries, into)
-    translate_login(entries, file, into)
+    translate_login(entries, ini.get("databases", {}), file, into)
     for name, key in _CLIENT_TLS.items():
         if name in entries and entries[name].value:
             into.say(key, into.path(beside(Path(entries[name].value), file)), name)

@@ -13,7 +13,8 @@ import psutil
 from pool.connect import Opened, Target
 from pool.tls import NO_TLS, ServerTls
 from protocol import build, frontend, scram
-from protocol.accept import Accept, Method, Policy, Terms, Verdict
+from protocol.accept import Accept, Terms, Verdict
+from protocol.policy import Method, Policy
 from protocol.secrets import Plain, Secret, Verifiers
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import backend, build, scram
-from protocol.accept import Accept, ClientLogin, Method, Policy, Terms, Verdict
+from protocol.accept import Accept, ClientLogin, Terms, Verdict
+from protocol.policy import Method, Policy
 from protocol.scram import ClientExchange
-from protocol.secrets import Md5, Plain, Scram, Secret, Verifiers, md5_hash, md5_response
+from protocol.secrets import Keyed, Md5, Plain, Scram, Secret, Verifiers, md5_hash, md5_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,13 +101,20 @@ FITTING = [
 ]
 
 
+def shown(method: Method, user: str) -> Secret:
+    """What a client of this kind lets us know that is of use to log in as it."""
+    if method is Method.PASSWORD:
+        return Plain("secret")
+    return Keyed(KEYS.verifier(SALT, 4096), KEYS.client_key) if user == "scrammed" else SECRETS[user]
+
+
 @pytest.mark.parametrize(("method", "user"), FITTING)
 def test_the_right_password_gets_in(method: Method, user: str) -> None:
     machine = accept(method)
     asked, answer, verdict = log_in(machine, user, "secret")
     assert verdict is Verdict.ADMITTED
     assert messages(answer)[-1] == (ord("R"), b"\0\0\0\0")
-    assert machine.login == ClientLogin(user, "shop", {}, 0, False, None)
+    assert machine.login == ClientLogin(user, "shop", {}, 0, False, None, shown(method, user))
     assert bool(asked) == (method is not Method.TRUST)
     assert ("10" in asked) == (method is Method.SCRAM or (method, user) == (Method.MD5, "scrammed"))
 
@@ -116,6 +124,8 @@ def test_a_wrong_password_does_not(method: Method, user: str) -> None:
     machine = accept(method)
     _, answer, verdict = log_in(machine, user, "guess")
     assert verdict is Verdict.REFUSED
+    assert machine.login is not None
+    assert machine.login.secret is None
     assert error(answer)["C"] == "28P01"
     assert error(answer)["S"] == "FATAL"
     assert machine.refusal is not None
@@ -153,11 +163,6 @@ def test_unknown_users_can_be_taken_for_scram_users_under_md5() -> None:
 def test_trust_needs_a_known_user() -> None:
     _, answer, verdict = log_in(accept(Method.TRUST), "nobody", "")
     assert (verdict, error(answer)["C"]) == (Verdict.REFUSED, "28P01")
-
-
-def test_cert_is_refused_when_configured() -> None:
-    with pytest.raises(ValueError, match="not available"):
-        Policy(Method.CERT, lookup, Verifiers(b"key"))
 
 
 # The opening
@@ -235,7 +240,7 @@ def test_newer_versions_and_unknown_options_are_negotiated() -> None:
     message = backend.parse(*negotiated)
     assert (message.major, message.minor, [bytes(o) for o in message.unknown_options]) == (3, 2, [b"_pq_.x"])
     assert (ok, verdict) == ((ord("R"), b"\0\0\0\0"), Verdict.ADMITTED)
-    assert machine.login == ClientLogin("app", "app", {"a.b": "2"}, 2, False, None)
+    assert machine.login == ClientLogin("app", "app", {"a.b": "2"}, 2, False, None, Plain("secret"))
 
 
 @pytest.mark.parametrize("minor", [0, 1, 2])

@@ -14,7 +14,7 @@ from protocol import build, frontend, scram
 from protocol.errors import ProtocolError, RemoteProtocolError
 from protocol.login import CannotProve, Channel, Identity, Login, ServerRefused
 from protocol.scram import ServerExchange
-from protocol.secrets import Md5, Plain, Scram, Secret, md5_hash, md5_response
+from protocol.secrets import Keyed, Md5, Plain, Scram, Secret, md5_hash, md5_response
 from protocol.startup import StartupMessage, read_first
 
 if TYPE_CHECKING:
@@ -179,6 +179,34 @@ def test_one_proof_and_no_second(request_bytes: bytes) -> None:
         machine.receive(request_bytes)
 
 
+@pytest.mark.parametrize("plus", [False, True])
+def test_keys_that_a_client_has_shown_log_in_without_its_password(plus: bool) -> None:
+    keys = scram.derive("secret", SALT, 4096)
+    channel = Channel(tls=True, endpoint=ENDPOINT) if plus else Channel()
+    machine = login(Keyed(keys.verifier(SALT, 4096), keys.client_key), channel)
+    server = ScriptedScram(plus=plus, offered=plus)
+    offer = [scram.SCRAM_PLUS, scram.SCRAM] if plus else [scram.SCRAM]
+    proof = machine.receive(server.challenge(machine.receive(build.authentication_sasl(offer))))
+    assert machine.derivation is None
+    machine.receive(server.final(proof) + OK + GREETING)
+    assert machine.ready
+
+
+@pytest.mark.parametrize(("salt", "iterations"), [(b"another salt", 4096), (SALT, 4097)])
+def test_keys_of_another_verifier_are_not_tried(salt: bytes, iterations: int) -> None:
+    keys = scram.derive("secret", salt, iterations)
+    machine = login(Keyed(keys.verifier(salt, iterations), keys.client_key))
+    first = machine.receive(build.authentication_sasl([scram.SCRAM]))
+    with pytest.raises(CannotProve, match="salt and iterations differ"):
+        machine.receive(ScriptedScram().challenge(first))
+
+
+def test_keys_do_not_show_in_logs() -> None:
+    keys = scram.derive("secret", SALT, 4096)
+    keyed = Keyed(keys.verifier(SALT, 4096), keys.client_key)
+    assert repr(keyed) == "Keyed()"
+
+
 @pytest.mark.parametrize(
     ("secret", "request_bytes"),
     [
@@ -190,6 +218,8 @@ def test_one_proof_and_no_second(request_bytes: bytes) -> None:
         (Md5("md5" + "0" * 32), build.authentication_sasl([scram.SCRAM])),
         (Scram(scram.derive("x", SALT, 1).verifier(SALT, 1)), build.authentication_sasl([scram.SCRAM])),
         (Scram(scram.derive("x", SALT, 1).verifier(SALT, 1)), build.authentication_md5(b"salt")),
+        (Keyed(scram.derive("x", SALT, 1).verifier(SALT, 1), b"k" * 32), build.authentication_md5(b"salt")),
+        (Keyed(scram.derive("x", SALT, 1).verifier(SALT, 1), b"k" * 32), build.authentication_cleartext()),
         (Plain("x"), build.authentication_sasl(["OAUTHBEARER"])),
         (Plain("x"), b"R\0\0\0\x08\0\0\0\7"),
     ],

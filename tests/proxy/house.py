@@ -10,7 +10,7 @@ import psutil
 import psycopg
 
 from protocol import backend, build
-from protocol.accept import ClientLogin, Method, Policy
+from protocol.policy import Method, Policy
 from protocol.secrets import Plain, Secret, Verifiers
 from proxy.edge import Edge, EdgeSettings
 from proxy.listen import tcp_listeners
@@ -19,6 +19,7 @@ from proxy.tls import NO_TLS, ClientTls, client_tls
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from protocol.accept import ClientLogin
     from tests.support.certificates import Certificates
 
 GREETING = (

@@ -275,3 +275,31 @@ def test_diff_tells_what_applies_now_from_what_needs_a_restart() -> None:
     assert live == ["databases.shop.url", "databases.x.url", "log.level", "pool.size"]
     assert restart == ["listen", "log.format"]
     assert diff(old, configured()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[auth]\nquery = "x"', "auth.query (from forebay.toml): has no effect without auth.query_user"),
+        ('[auth]\nquery_keep = "1s"', "auth.query_keep (from forebay.toml): has no effect without auth.query_user"),
+        ("[auth]\nquery = 1", "auth.query (from forebay.toml): 1: must be a text"),
+        ("[auth]\nquery_user = 1", "auth.query_user (from forebay.toml): 1: must be a name"),
+        (
+            '[auth]\nquery_user = "a"\nquery_database = "no"',
+            'auth.query_database (from forebay.toml): "no" is no entry of databases',
+        ),
+        (
+            '[databases.x]\nurl = "postgresql://h"\nquery = "x"\n[auth]\nmethod = "trust"',
+            "databases.x.query_user: is needed for the query (or auth.query_user)",
+        ),
+    ],
+)
+def test_a_query_needs_somebody_who_asks(tmp_path: Path, text: str, told: str) -> None:
+    assert problems(text, path=tmp_path) == [told]
+
+
+def test_with_somebody_who_asks_a_url_needs_no_user(tmp_path: Path) -> None:
+    text = '[databases.x]\nurl = "postgresql://h"\n[auth]\nquery_user = "a"\n'
+    text += '[databases.y]\nurl = "postgresql://h"\nquery_user = "b"'
+    config = configured(text, path=tmp_path)
+    assert (config.query_user_of("x"), config.query_user_of("y"), config.query_user_of("z")) == ("a", "b", "a")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protocol import build
-from protocol.accept import Method
+from protocol.policy import Method
 from tests.proxy.house import STARTUP, house, offered, sqlstate
 
 if TYPE_CHECKING:

@@ -160,6 +160,15 @@ class Forebay:
         assert self._child is not None
         self._child.send_signal(number)
 
+    def reload(self, result: str = "ok") -> None:
+        """Let it read its configuration again; AssertionError when it does not end as said."""
+        before = self.metric("forebay_config_reloads_total", result=result)
+        self.signal(signal.SIGHUP)
+        deadline = time.monotonic() + _START
+        while self.metric("forebay_config_reloads_total", result=result) == before:
+            assert time.monotonic() < deadline, f"no reload:\n{self.log()}"
+            time.sleep(0.05)
+
     def log(self) -> str:
         """Everything that it has written so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""

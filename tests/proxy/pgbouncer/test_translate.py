@@ -107,6 +107,15 @@ def test_everything(tmp_path: Path) -> None:
     assert found["auth"]["admin_users"] == ["boss", "chief"]
     assert found["auth"]["stats_users"] == ["watcher"]
     assert found["auth"]["users_file"] == "userlist.txt"
+    assert found["auth"]["query_user"] == "asker"
+    assert found["auth"]["query"] == "SELECT * FROM public.look($1)"
+    assert found["auth"]["query_database"] == "plain"
+    assert databases["asks"] == {
+        "url": f"postgresql://a/?{tls}",
+        "query_user": "asker",
+        "query": "SELECT * FROM look($1)",
+        "query_database": "plain",
+    }
     assert (found["cache"], found["log"]) == ({"mode": "off"}, {"level": "debug"})
     assert set(settings.NONE) <= set(remarks)
     for name in (
@@ -147,6 +156,8 @@ def test_what_pgbouncer_does_when_it_is_told_nothing(tmp_path: Path) -> None:
         ("verbose = 0", "log.level", None, None),
         ("auth_type = plain", "auth.method", "password", None),
         ("auth_type = trust", "auth.method", "trust", None),
+        ("auth_query = SELECT 1", "auth.query", None, "auth_query"),
+        ("auth_user = asker", "auth.query_user", "asker", None),
         ("auth_type = any", "auth.method", "scram-sha-256", "auth_type"),
         ("auth_type = pam", "auth.method", "scram-sha-256", "auth_type"),
         ("auth_type = ldap", "auth.method", "scram-sha-256", "auth_type"),
