@@ -93,6 +93,7 @@ class Cache:
         cost: float,
         now: float,
         ttl: float | None = None,
+        note: object = None,
     ) -> Fill:
         """Offer a complete answer with the stamp that was captured before its snapshot.
 
@@ -104,7 +105,7 @@ class Cache:
             result = Fill.STALE
         elif expires <= now:
             result = Fill.EXPIRED
-        elif self._store.put(key, Entry(description, body, stamp, expires, cost)):
+        elif self._store.put(key, Entry(description, body, stamp, expires, cost, note)):
             result = Fill.STORED
         else:
             result = Fill.TOO_LARGE

@@ -23,7 +23,8 @@ class Fill(enum.Enum):
 class Counters:
     """The counts since the cache was made, and its present size.
 
-    Every lookup is exactly one of `hits`, `misses` (nothing there), `stale` (written since) and `expired`.
+    Every lookup is exactly one of `hits`, `misses` (nothing there, as always for
+    what is never kept), `stale` (written since) and `expired`.
     """
 
     hits: int

@@ -15,7 +15,8 @@ class Entry:
 
     `description` is the RowDescription, None when the request that filled the entry did not see one (a client
     that asks for it cannot be served from the entry). `body` is the rest up to CommandComplete. `expires` is
-    a time of the monotonic clock, and `cost` are the seconds that the server took: what a hit saves.
+    a time of the monotonic clock, and `cost` are the seconds that the server took: what a hit saves. `note` is
+    whatever the one who filled it wants to find with it.
     """
 
     description: bytes | None
@@ -23,6 +24,7 @@ class Entry:
     stamp: Stamp
     expires: float
     cost: float
+    note: object = None
 
     def __len__(self) -> int:
         """The bytes of the answer as the client receives them."""

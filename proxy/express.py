@@ -12,11 +12,12 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from pool.prepared import Presence
-from protocol import build, tags
-from protocol.plain import BOUND, BOUND_DESCRIBED, PARSED, PARSED_DESCRIBED, SIMPLE
+from protocol import tags
+from protocol.plain import SIMPLE
 from proxy.knowledge import Doubt
 from proxy.turn import Turn
 from proxy.uplink_notes import Registered, bind_message
+from proxy.usual import execution_of, execution_shape, read_bound, read_parsed, read_text
 from stats.records import Outcome
 
 if TYPE_CHECKING:
@@ -26,33 +27,16 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 _header = Struct(">BI").unpack_from
-_bind_header = Struct(">BIBB").unpack_from
-_count = Struct(">H").unpack_from
 LONGEST = 64 * 1024
 """Bytes; longer messages go the long way, which knows the limits."""
-_EXECUTION = build.execute("", 0) + build.sync()
-_DESCRIBED_EXECUTION = build.describe("P", "") + _EXECUTION
-_SHORT, _LONG = len(_EXECUTION), len(_DESCRIBED_EXECUTION)
-
-
-def execution_of(data: bytes) -> int:
-    """The length of what ends a usual batch: perhaps Describe of the unnamed portal, Execute of all rows, Sync; or 0."""
-    if data.endswith(_DESCRIBED_EXECUTION):
-        return _LONG
-    return _SHORT if data.endswith(_EXECUTION) else 0
-
-
-def execution_shape(tail: int, *, parsed: bool = False) -> Shape:
-    """What such a batch asks for."""
-    if parsed:
-        return PARSED_DESCRIBED if tail == _LONG else PARSED
-    return BOUND_DESCRIBED if tail == _LONG else BOUND
 
 
 def send_plain(session: Session, data: bytes, now: float) -> bool:
     """At rest: lease a server and send it this, if it is one plain turn. If not, there may be a lease nevertheless."""
     size = len(data)
     if size > LONGEST or size > session.clients.limits.message or session.ledger.doubt is not Doubt.NONE:
+        return False
+    if session.ears is not None:  # it may have been told something by then
         return False
     tag = data[0]
     if tag == tags.QUERY:
@@ -65,9 +49,9 @@ def send_plain(session: Session, data: bytes, now: float) -> bool:
 
 
 def _query(session: Session, data: bytes, size: int, now: float) -> bool:
-    if size < 6 or data.find(0, 5) != size - 1 or _header(data)[1] != size - 1:
+    text = read_text(data, size) if size > 5 and _header(data)[1] == size - 1 else None
+    if text is None:
         return False
-    text = data[5:-1]
     known = session.database.statements.get(text)
     judgement = session.database.judge(known, session.view(), text, Doubt.NONE)
     server = session.pool.lend(session.down, now) if judgement.quiet else None
@@ -86,19 +70,10 @@ def _query(session: Session, data: bytes, size: int, now: float) -> bool:
 def _parsed(session: Session, data: bytes, size: int, now: float) -> bool:
     """Parse and Bind of the unnamed statement, and its execution."""
     tail = execution_of(data)
-    if not tail or size < 16 or data[5]:
+    read = read_parsed(data, size - tail) if tail else None
+    if read is None:
         return False
-    bind = 1 + _header(data)[1]
-    text_end = data.find(0, 6, bind)
-    if text_end < 0 or size - bind < tail + 7:
-        return False
-    tag, length, portal, name = _bind_header(data, bind)
-    if tag != tags.BIND or portal or name or bind + 1 + length != size - tail:
-        return False
-    types = data[text_end + 3 : bind]
-    if bind - text_end < 3 or len(types) != 4 * _count(data, text_end + 1)[0]:
-        return False
-    text = data[6:text_end]
+    text, types, _ = read
     known = session.database.statements.get(text)
     judgement = session.database.judge(known, session.view(), text, Doubt.NONE)
     server = session.pool.lend(session.down, now) if judgement.quiet else None
@@ -118,10 +93,8 @@ def _parsed(session: Session, data: bytes, size: int, now: float) -> bool:
 def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
     """Bind of a named statement that the server has, and its execution."""
     tail = execution_of(data)
-    if not tail or _header(data)[1] + 1 + tail != size or data[5]:
-        return False
-    name_end = data.find(0, 6)
-    statement = session.uplink.statements.get(data[6:name_end]) if name_end > 6 else None
+    name_end = read_bound(data, size - tail) if tail else 0
+    statement = session.uplink.statements.get(data[6:name_end]) if name_end else None
     if statement is None or session.uplink.doubtful:
         return False
     known = session.database.statements.get(statement.query)

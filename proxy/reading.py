@@ -11,21 +11,24 @@ comes back is kept only if it is the whole, undisturbed answer of one turn: no e
 from __future__ import annotations
 
 from struct import Struct, iter_unpack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from cache.key import Key, extended_key, simple_key
+from cache.key import extended_key, simple_key
 from protocol import build, tags
 from protocol.errors import RemoteProtocolError
-from protocol.hot import bind_parameters, read_bind, read_execute, read_parse, read_query, read_target
+from protocol.hot import bind_parameters, read_bind, read_execute, read_parse, read_target
 from proxy.turn import Fill, Turn
+from proxy.usual import describes, execution_of, read_bound, read_parsed, read_text
 from sql.reach import parameters_plain
 from sql.words import text_parameter_unsafe
 from stats.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cache.cache import Cache
+    from cache.key import Key
+    from pool.prepared import Prepared
     from proxy.knowledge import Judgement, Known, View
     from proxy.session import Session
 
@@ -49,74 +52,39 @@ class Reader:
     def simple(self, session: Session, data: bytes, end: int, now: float) -> bool:
         """Answer a simple Query that is all there; if it cannot be, prepare the turn that will be sent."""
         view = session.view()
-        if view is None:
-            return False
-        try:
-            text = read_query(data, 5, end)
-        except RemoteProtocolError:
-            return False
-        known = session.database.statements.get(text)
-        judgement = view.judge(known)
-        if judgement.bypass is not None or not view.reads(text):
+        text = read_text(data, end)
+        if view is None or text is None:
             return False
         key = simple_key(view.scope, view.epoch, text)
         entry = self._cache.lookup(key, now)
         if entry is None:
-            self._miss(session, judgement, key, now)
+            known = session.database.statements.get(text)
+            judgement = view.judge(known)
+            if judgement.bypass is None and view.reads(text):
+                self._miss(session, judgement, key, now)
             return False
-        session.uplink.statements.pop(b"", None)  # as a simple Query does
-        session.transport.write((entry.description or b"") + entry.body + _READY)
-        self._count(session, known, text, now)
+        if session.uplink.statements:
+            session.uplink.statements.pop(b"", None)  # as a simple Query does
+        if entry.description is None:
+            session.transport.write(entry.body + _READY)
+        else:
+            session.transport.write(entry.description + entry.body + _READY)
+        self._count(session, cast("Known", entry.note), text, now)
         return True
 
     def batch(self, session: Session, data: bytes, end: int, now: float) -> bool:
         """The same for a batch of the extended protocol that ends with Sync at ``end``."""
         view = session.view()
-        if view is None:
+        asked = None if view is None else _asked(session, data, end)
+        if view is None or asked is None:
             return False
-        try:
-            position = 0
-            tag, length = _header(data, 0)
-            statements = session.uplink.statements
-            parsed: tuple[bytes, bytes, bytes] | None = None
-            if tag == tags.PARSE:
-                position = 1 + length
-                parsed = read_parse(data, 5, position)
-                if parsed[0] and parsed[0] in statements:
-                    return False
-                tag, length = _header(data, position)
-            if tag != tags.BIND:
-                return False
-            bind_end = position + 1 + length
-            portal, name, rest = read_bind(data, position + 5, bind_end)
-            if parsed is not None and parsed[0] == name:
-                query, types = parsed[1], parsed[2]
-            else:
-                statement = statements.get(name)
-                if statement is None or parsed is not None:
-                    return False
-                query, types = statement.query, statement.types
-            tag, length = _header(data, bind_end)
-            position = bind_end
-            described = tag == tags.DESCRIBE
-            if described:
-                if read_target(data, position + 5, position + 1 + length) != (_PORTAL, portal):
-                    return False
-                position += 1 + length
-                tag, length = _header(data, position)
-            if tag != tags.EXECUTE or position + 1 + length + 5 != end:
-                return False
-            if read_execute(data, position + 5, position + 1 + length) != (portal, 0):
-                return False
-        except RemoteProtocolError:
-            return False
-        known = session.database.statements.get(query)
-        judgement = view.judge(known)
-        if judgement.bypass is not None or not view.reads(query):
-            return False
+        query, types, name, rest, bind_end, described = asked
         key = extended_key(view.scope, view.epoch, query, types, data[rest:bind_end])
         entry = self._cache.lookup(key, now)
         if entry is None or (described and entry.description is None):
+            judgement = view.judge(session.database.statements.get(query))
+            if judgement.bypass is not None or not view.reads(query):
+                return False
             reason = _not_to_keep(view, types, data, rest, bind_end)
             if reason is not None:
                 session.turn = Turn(now)
@@ -124,14 +92,16 @@ class Reader:
             else:
                 self._miss(session, judgement, key, now)
             return False
-        if parsed is not None:
-            statements[name] = session.pool.registry.intern(query, types)
-        head = _BOUND if parsed is None else _PARSED_AND_BOUND
+        if name is None:
+            head = _BOUND
+        else:
+            head = _PARSED_AND_BOUND
+            session.uplink.statements[name] = session.pool.registry.intern(query, types)
         if described and entry.description is not None:
             session.transport.write(head + entry.description + entry.body + _READY)
         else:
             session.transport.write(head + entry.body + _READY)
-        self._count(session, known, query, now)
+        self._count(session, cast("Known", entry.note), query, now)
         return True
 
     def _miss(self, session: Session, judgement: Judgement, key: Key, now: float) -> None:
@@ -185,7 +155,68 @@ class Reader:
         if data[-6:] != _READY:
             return
         body = data[position:-6]
-        self._cache.fill(fill.key, fill.stamp, description, body, now - turn.sent, now, fill.ttl)
+        self._cache.fill(fill.key, fill.stamp, description, body, now - turn.sent, now, fill.ttl, turn.known)
+
+
+_Asked = tuple[bytes, bytes, "bytes | None", int, int, bool]
+"""Text, types, the name that it gets (None: it had it), where the values of its Bind begin and end, with Describe?"""
+
+
+def _asked(session: Session, data: bytes, end: int) -> _Asked | None:
+    """What a batch asks, if that can be a hit by its form."""
+    tail = execution_of(data) if end == len(data) else 0
+    if tail:
+        if data[0] == tags.PARSE:
+            read = read_parsed(data, end - tail)
+            if read is not None:
+                text, types, bind = read
+                return text, types, b"", bind + 7, end - tail, describes(tail)
+        elif data[0] == tags.BIND:
+            name_end = read_bound(data, end - tail)
+            statement = session.uplink.statements.get(data[6:name_end]) if name_end else None
+            if statement is not None:
+                return statement.query, statement.types, None, name_end + 1, end - tail, describes(tail)
+    try:
+        return _asked_otherwise(session.uplink.statements, data, end)
+    except RemoteProtocolError:
+        return None
+
+
+def _asked_otherwise(statements: Mapping[bytes, Prepared], data: bytes, end: int) -> _Asked | None:
+    """The same of any batch ``[Parse] Bind [Describe] Execute Sync``."""
+    position = 0
+    tag, length = _header(data, 0)
+    parsed: tuple[bytes, bytes, bytes] | None = None
+    if tag == tags.PARSE:
+        position = 1 + length
+        parsed = read_parse(data, 5, position)
+        if parsed[0] and parsed[0] in statements:
+            return None
+        tag, length = _header(data, position)
+    if tag != tags.BIND:
+        return None
+    bind_end = position + 1 + length
+    portal, name, rest = read_bind(data, position + 5, bind_end)
+    if parsed is not None and parsed[0] == name:
+        query, types = parsed[1], parsed[2]
+    else:
+        statement = statements.get(name)
+        if statement is None or parsed is not None:
+            return None
+        query, types = statement.query, statement.types
+    tag, length = _header(data, bind_end)
+    position = bind_end
+    described = tag == tags.DESCRIBE
+    if described:
+        if read_target(data, position + 5, position + 1 + length) != (_PORTAL, portal):
+            return None
+        position += 1 + length
+        tag, length = _header(data, position)
+    if tag != tags.EXECUTE or position + 1 + length + 5 != end:
+        return None
+    if read_execute(data, position + 5, position + 1 + length) != (portal, 0):
+        return None
+    return query, types, name if parsed is not None else None, rest, bind_end, described
 
 
 def _not_to_keep(view: View, types: bytes, data: bytes, rest: int, end: int) -> str | None:

@@ -37,7 +37,6 @@ from protocol.replies import (
     SWALLOW,
     SYNC,
 )
-from proxy.express import execution_of, execution_shape
 from proxy.inbox import FAR, LONG, SHORT
 from proxy.uplink_notes import (
     Naming,
@@ -49,6 +48,7 @@ from proxy.uplink_notes import (
     without,
     without_unnamed,
 )
+from proxy.usual import execution_of, execution_shape, read_bound
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared
@@ -108,7 +108,8 @@ class Uplink:
         """Translate what is complete.
 
         Returns the bytes for the server, how far ``data`` was used, and how many bytes the next message needs in all
-        (at least 5). Raises RemoteProtocolError for what no server should see, Terminated at a Terminate.
+        (at least 5; 0 = it is a Terminate). Raises RemoteProtocolError for what no server should see, Terminated at a
+        Terminate with nothing before it.
         """
         size = len(data)
         usual = data[0] == tags.BIND and size > 5 and not (self.left or self.doubtful)
@@ -151,6 +152,9 @@ class Uplink:
                     new = self._sync(length, server)
                 elif tag == tags.QUERY:
                     new = self._query(data, body, end, server)
+                elif tag == tags.TERMINATE and position:
+                    needed = 0  # what came before it goes up first
+                    break
                 else:
                     new = self._cold(tag, data, body, end, server)
             except RemoteProtocolError:
@@ -173,9 +177,9 @@ class Uplink:
         Execute of all rows, Sync. None if it is anything else, or if there is more to it.
         """
         tail = execution_of(data)
-        end = 1 + _header(data)[1]
-        name_end = data.find(0, 6, end)
-        if not tail or end + tail != size or data[5] or name_end <= 6:
+        end = size - tail
+        name_end = read_bound(data, end) if tail else 0
+        if not name_end:
             return None
         pipeline = server.pipeline
         statement = self.statements.get(data[6:name_end])

@@ -66,18 +66,19 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.ended = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
 
     def is_closing(self) -> bool:
-        return False
+        return self.ended
 
     def close(self) -> None:
-        pass
+        self.ended = True
 
     def abort(self) -> None:
-        pass
+        self.ended = True
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -153,7 +154,7 @@ def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
         for name, trouble in steps:
             fault = trouble
             session.data_received(BATCHES[name])
-            while seen < len(wire.written):
+            while seen < len(wire.written) and not wire.ended:
                 said = postgres.answer(wire.written[seen:], fault)
                 seen = len(wire.written)
                 if fault == "torn":
@@ -173,10 +174,11 @@ def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
         server.profile is session.profile,
         {name: (held.query, held.types) for name, held in session.uplink.statements.items()},
         dict(session.uplink.doubtful),
-        dict(session.uplink.portals) if session.down.server is None else None,
+        sorted(session.uplink.portals) if session.down.server is None else None,
         cast("object", server.statements._unnamed is not None),
         len(server.statements),
         session.ledger.pins,
+        (wire.ended, client.ended),
         len(session.down.turns),
         counters.outcomes,
         counters.rows,
