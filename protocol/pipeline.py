@@ -102,6 +102,7 @@ class Pipeline:
         "failed",
         "finished",
         "last_tag",
+        "mute",
         "notices",
         "owes_sync",
         "parameters",
@@ -125,6 +126,7 @@ class Pipeline:
         self.owes_sync = False
         self.batch = 0  # counts Sync, Query and FunctionCall: requests of one batch succeed or fail together
         self.last_tag = b""
+        self.mute = False  # notifications go to nobody
         self.rows = 0
         self.notices = 0
         self.proved: list[object] = []
@@ -331,6 +333,8 @@ class Pipeline:
             swallowed = action == SWALLOW and kind <= FUNCTION
             (self.swallowed_errors if swallowed else self.errors).append(data[body : min(end, body + HOLD)])
             return self._error(action)
+        if tag == 0x41 and self.mute:
+            return SWALLOW
         if tag == 0x53:
             self.parameters.append((data[body:end], action == FORWARD))
         elif action != SWALLOW:

@@ -191,6 +191,9 @@ class App:
         await self._edge.close()
         for pool in self._status.pools:
             pool.close()
+        for database in self._databases.values():
+            for hub in database.hubs.values():
+                hub.close()
         self._consoles.close()
         await self._http.stop()
         await self._tasks.cancel()
@@ -243,6 +246,9 @@ class App:
                 del database.pools[user]
                 self._status.forget(pool)
                 pool.pause()
+                hub = database.hubs.pop(pool, None)
+                if hub is not None:
+                    hub.close()
                 for session in self._clients:
                     if session.pool is pool:
                         session.drain()
@@ -250,6 +256,8 @@ class App:
                 pool.reconfigure(self._access.target(name, user), self._access.pool_limits(name))
                 if moved:
                     self._keep_catalog(database, user)
+                    if pool in database.hubs:
+                        database.hubs[pool].reconnect()
         if url is None:
             del self._databases[name]
             self._identities.databases.remove(database)

@@ -27,12 +27,13 @@ OLD_KEY_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Counts, 0 = no limit; ``message`` in bytes; times in seconds, 0 = none."""
+    """Counts, 0 = no limit; ``message`` and ``notifications`` in bytes; times in seconds, 0 = none."""
 
     clients: int = 10_000
     clients_per_user: int = 0
     clients_per_database: int = 0
     message: int = 2**30
+    notifications: int = 16 * 2**20
     query: float = 0.0
     idle_in_transaction: float = 0.0
     client_idle: float = 0.0

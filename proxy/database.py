@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cache.tags import write_tags
 from proxy.knowledge import ANYTHING, PINS, Doubt, Judgement, Known, Statements, View
+from proxy.notify.hub import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,7 @@ class Database:
         self.options = options or {}  # settings that the url asks for
         self.statements = Statements(stats.digest)
         self.pools: dict[str, Pool] = {}
+        self.hubs: dict[Pool, Hub] = {}  # of pools whose sessions listen
         self.writing: set[Turn] = set()
         self.unjudged: set[Unjudged] = set()  # committed while the catalog was not known
         self.pinning = PINS
@@ -315,6 +317,13 @@ class Database:
         reported = server.base.get("search_path")
         if reported is not None:
             self.paths[pool.user] = split_path(reported)
+
+    def hub(self, pool: Pool) -> Hub:
+        """What listens for the sessions of a pool."""
+        hub = self.hubs.get(pool)
+        if hub is None:
+            hub = self.hubs[pool] = Hub(lambda: pool.target, lambda: pool.limits)
+        return hub
 
     def pinned(self, pin: Pin) -> None:
         """A session keeps its server."""

@@ -70,10 +70,14 @@ class Downlink:
             for finished in pipeline.finished:
                 self._finished(finished, server, now, alone=alone)
             pipeline.finished.clear()
+            if session.ears is not None:
+                out = session.ears.passing(out, over=True)
             if out:
                 session.transport.write(out)
             self.rest(server)
         else:
+            if session.ears is not None:
+                out = session.ears.passing(out, over=False)
             if out:
                 session.transport.write(out)
             if pipeline.owes_sync:
@@ -147,8 +151,12 @@ class Downlink:
             if first is turn:
                 break
             session.ledger.finished(first, finished.status, finished.tag)
+            if session.ears is not None:
+                session.ears.finished(first, finished.status)
         if turn.effects is not None or turn.mark is not None:
             self._take_effect(turn, turn.effects, finished, server)
+        if session.ears is not None:
+            session.ears.finished(turn, finished.status)
         idle = finished.status == IDLE_IN_BLOCK
         undisturbed = finished.error is None and not finished.notices
         if turn.fill is not None and undisturbed and idle and alone and not self.turns:
@@ -224,6 +232,8 @@ class Downlink:
         pipeline = server.pipeline
         if self.server is not server or pipeline.queue or not pipeline.at_rest:
             return
+        if session.ears is not None and session.ears.waiting:
+            return
         if session.closing:  # it has said goodbye, and everything before that has been carried out
             session.close()
             return
@@ -275,6 +285,8 @@ class Downlink:
         session = self._session
         if server is None:
             return
+        if session.ears is not None:
+            session.ears.give_up()
         session.database.orphaned(session.ledger.leave(self.all_turns()), server)
         self.turns.clear()
         if server.pipeline.mid_message or server.pipeline.errors:  # half an answer, or the server's own last word

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from sql.facts import Facts
     from stats.digests import DigestStats
 
-PINS = frozenset(Pin) - {Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
-"""What pins a session. Sequences do not: nextval is safe anywhere, and what currval means then is documented."""
+PINS = frozenset(Pin) - {Pin.LISTEN, Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
+"""What pins a session. Sequences do not: nextval is safe anywhere, and what currval means then is documented.
+
+LISTEN does only where proxy/notify cannot stand in for the connection.
+"""
 
 MAX_PARSE = 128 * 1024
 """Bytes; a longer text is not parsed on the event loop and counts as unknown."""
@@ -45,13 +48,27 @@ _PLACES = frozenset(
 _READS = frozenset((Kind.SELECT, Kind.EMPTY, Kind.SHOW, Kind.EXPLAIN, Kind.FETCH, Kind.CLOSE, Kind.COPY_TO))
 
 
+_NOISY = frozenset(
+    (
+        Kind.UNKNOWN,
+        Kind.DISCARD,
+        Kind.DEALLOCATE,
+        Kind.SAVEPOINT,
+        Kind.RELEASE,
+        Kind.ROLLBACK_TO,
+        Kind.UNLISTEN,
+        Kind.NOTIFY,
+    )
+)
+"""Kinds that somebody wants to hear of."""
+
 _PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALUES", b"COPY"))
 
 
 class Known:
     """A statement shape. Compared by identity."""
 
-    __slots__ = ("blind", "digest", "facts", "moves", "noisy", "plain_read", "unwatched")
+    __slots__ = ("blind", "digest", "facts", "listens", "moves", "noisy", "plain_read", "unwatched")
 
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
@@ -61,10 +78,12 @@ class Known:
             or facts.unpins
             or facts.settings
             or facts.taints
-            or facts.kind in (Kind.UNKNOWN, Kind.DISCARD, Kind.DEALLOCATE, Kind.SAVEPOINT, Kind.ROLLBACK_TO)
+            or facts.kind in _NOISY
+            or any(call.function.name == "pg_notify" for call in facts.functions)
             or facts.statements
         )
         self.moves = any(change.name.lower() in _PLACES for change in facts.settings)
+        self.listens = any(part.kind is Kind.LISTEN for part in facts.statements or (facts,))
         self.plain_read = is_plain_read(facts)
         self.blind = _blind(facts, noisy=self.noisy)
         self.unwatched = _unwatched(facts, noisy=self.noisy)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.knowledge import Doubt
+from proxy.notify.follow import FOLLOWED
 from proxy.turn import Effects, Turn, Unjudged
 from sql.facts import Kind, Pin
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pool.settings import Profile
     from proxy.database import Database
     from proxy.knowledge import Judgement, Known
+    from proxy.notify.ears import Ears
     from sql.facts import Facts, SettingChange
 
 IDLE = 0x49
@@ -46,6 +48,7 @@ class Ledger:
         "_savepoints",
         "_settings",
         "doubt",
+        "ears",
         "pins",
         "taints",
     )
@@ -59,6 +62,7 @@ class Ledger:
         self._ddl = False  # definitions may have changed in the open transaction
         self._running = 0  # turns with effects that are not finished
         self.doubt = Doubt.NONE  # how far the next statement's names are known to mean what the session's view says
+        self.ears: Ears | None = None
         self.pins: set[Pin] = set()
         self.taints = False
 
@@ -93,9 +97,12 @@ class Ledger:
         for statement in facts.statements or (facts,):
             effects.statements += 1
             effects.pins.extend(pin for pin in statement.pins if pin in self._database.pinning)
-            effects.unpins.extend(statement.unpins)
+            effects.unpins.extend(pin for pin in statement.unpins if pin is not Pin.LISTEN)  # see notify/ears.py
             effects.settings.extend(change for change in statement.settings if not change.local)
             kind = statement.kind
+            if kind in FOLLOWED:
+                effects.heeds.append(statement)
+                effects.taints = effects.taints or kind is Kind.LISTEN
             if kind is Kind.UNKNOWN:
                 effects.pins.append(Pin.UNKNOWN)
             elif kind in (Kind.SAVEPOINT, Kind.ROLLBACK_TO):
@@ -109,6 +116,8 @@ class Ledger:
         """The turn's last message is about to leave: mark what it may commit."""
         if not may_commit:
             return
+        if self.ears is not None:
+            self.ears.before_commit(turn)
         if self._blind:
             if turn.effects is None:
                 turn.effects = Effects()

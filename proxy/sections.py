@@ -137,6 +137,10 @@ class Limits(Section):
     message: Annotated[Size, Field(ge=8192, le=2**30)] = Field(
         2**30, description="Longest message of a client, at most PostgreSQL's own 1GiB."
     )
+    notifications: Annotated[Size, Field(ge=65536)] = Field(
+        16 * 2**20,
+        description="Notifications kept for a client that does not read, or has a transaction open; it is then closed.",
+    )
     startup: Annotated[Size, Field(ge=512, le=10000)] = Field(
         10000, description="Longest startup message, at most PostgreSQL's own 10000 bytes."
     )

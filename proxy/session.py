@@ -22,6 +22,7 @@ from proxy.downlink import Downlink
 from proxy.express import send_plain
 from proxy.inbox import EXTENDED, FAR, Inbox, batch_end
 from proxy.ledger import Ledger
+from proxy.notify.ears import Ears, attend
 from proxy.parting import cancel_waiting, leave
 from proxy.turn import Turn
 from proxy.uplink import Terminated, Uplink
@@ -82,9 +83,10 @@ class Session(asyncio.Protocol):
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
         self.shared = database.pool_mode != "session"
+        self.ears: Ears | None = None  # from its first LISTEN on, if it does not keep its server
         self.inbox = Inbox()
         self._reading_paused = False
-        self._full = False  # more has been written than the client reads
+        self.full = False  # more has been written than the client reads
         self._view: View | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -98,7 +100,7 @@ class Session(asyncio.Protocol):
                 return
             data = whole
         now = self.clock()
-        if self.down.server is None and not (self.database.caching or self.uplink.left or self._full):
+        if self.down.server is None and not (self.database.caching or self.uplink.left or self.full):
             self.active_at = now
             if send_plain(self, data, now):
                 return
@@ -111,7 +113,7 @@ class Session(asyncio.Protocol):
             while data:
                 server = self.down.server
                 if server is None:
-                    if self._full:  # it does not read its answers: no more of them from the cache
+                    if self.full:  # it does not read its answers: no more of them from the cache
                         self.inbox.hold(data, FAR)
                         self.brake(True)
                         return
@@ -123,7 +125,9 @@ class Session(asyncio.Protocol):
                         continue
                 up, used, needed = self.uplink.forward(data, server)
                 if up:
-                    server.transport.write(up)
+                    (server.transport if self.ears is None else self.ears).write(up)
+                if not needed:
+                    raise Terminated
                 if used < len(data):
                     self.inbox.hold(data[used:], needed)
                 if not server.pipeline.queue:  # nothing was asked of it, and nothing will come that ends the lease
@@ -287,6 +291,8 @@ class Session(asyncio.Protocol):
             self.count_bypass(turn, known, judgement)
         if not judgement.quiet:
             self.ledger.executes(turn, known, judgement, self.profile, self.pool.user)
+            if known.listens and self.shared:
+                self.ears = self.ledger.ears = attend(self)
 
     def count_bypass(self, turn: Turn, known: Known, judgement: Judgement) -> None:
         """A turn that the cache was not asked about: count why, if it is a read."""
@@ -322,15 +328,17 @@ class Session(asyncio.Protocol):
             (self.transport.pause_reading if stop else self.transport.resume_reading)()
 
     def pause_writing(self) -> None:
-        self._full = True
+        self.full = True
         if self.down.server is not None:
             self.down.server.pause()
 
     def resume_writing(self) -> None:
-        self._full = False
+        self.full = False
         if self.down.server is not None:
             self.down.server.resume()
-        elif self.inbox and not (self.waiting or self.closing):
+        if self.ears is not None:
+            self.ears.flush()
+        if self.down.server is None and self.inbox and not (self.waiting or self.closing):
             self.brake(False)
             self.advance(self.inbox.take(), self.clock())
 
@@ -382,4 +390,7 @@ class Session(asyncio.Protocol):
         if self.waiting:
             self.waiting = False
             self.pool.withdraw(self)
-        self.down.part(half_sent=self.uplink.left > 0 and not self.uplink.stream_dropped)
+        unsent = self.ears is not None and self.ears.unsent
+        self.down.part(half_sent=unsent or (self.uplink.left > 0 and not self.uplink.stream_dropped))
+        if self.ears is not None:
+            self.ears.close()

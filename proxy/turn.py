@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cache.key import Key
     from pool.settings import Profile
     from proxy.knowledge import Known
-    from sql.facts import Pin, SettingChange
+    from sql.facts import Facts, Pin, SettingChange
 
 
 Unjudged = tuple["Known", "Profile", str]
@@ -43,6 +43,7 @@ class Effects:
     pins: list[Pin] = field(default_factory=list)
     unpins: list[Pin] = field(default_factory=list)
     settings: list[SettingChange] = field(default_factory=list)
+    heeds: list[Facts] = field(default_factory=list)  # what decides to which channels the session listens
     writes: set[int] | None = field(default_factory=set)  # OIDs; None = the whole database
     blind: set[Unjudged] = field(default_factory=set)
     ddl: bool = False

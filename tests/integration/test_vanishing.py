@@ -183,3 +183,12 @@ async def test_slow_reader_holds_up_nobody(target: Target) -> None:
             assert target.forebay.process.memory_info().rss - before < 48 * MIB
         rest = await wire.until("Z")
         assert frames.tags(rest).count("D") == 199
+
+
+async def test_goodbye_in_the_same_packet_as_a_write(target: Target) -> None:
+    """What was said before it is carried out."""
+    async with target.undisturbed(), target.wire() as wire, target.wire() as other:
+        await other.ask(query("CREATE TABLE IF NOT EXISTS goodbyes (a int); TRUNCATE goodbyes"))
+        wire.write(query("INSERT INTO goodbyes VALUES (1)") + frames.TERMINATE)
+        assert not frames.errors(await wire.rest())
+        assert await other.value("SELECT count(*) FROM goodbyes") == "1"
