@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,15 +58,15 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_follow_parent(on_our_death),
+            preexec_fn=follow_parent(on_our_death),
             user=account.uid if account else None,
             group=account.gid if account else None,
             extra_groups=[] if account else None,
         )
 
 
-def _follow_parent(on_our_death: signal.Signals) -> Callable[[], None] | None:
-    """What the child does between fork and exec; the library is loaded before the fork."""
+def follow_parent(on_our_death: signal.Signals) -> Callable[[], None] | None:
+    """What a child does after its fork to be told of our death; the library is loaded before the fork."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -80,7 +80,20 @@ def _follow_parent(on_our_death: signal.Signals) -> Callable[[], None] | None:
     return follow
 
 
-def stop(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> int:
+class Child(Protocol):
+    """What `stop` needs of a subprocess.Popen: anything that can be signalled and waited for."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+
+def stop(child: Child, steps: Sequence[tuple[signal.Signals, float]]) -> int:
     """End `child`: each signal with the seconds it is given, at last SIGKILL; returns the exit status."""
     for signum, grace in steps:
         if child.poll() is not None:

@@ -28,7 +28,7 @@ STOP = [signal.SIGTERM, signal.SIGINT]
 def leaving(postgres: Cluster, tmp_path: Any) -> Iterator[Forebay]:
     """A Forebay that the test ends itself."""
     proxy = Forebay.before(postgres, tmp_path, {"pool": {"size": 3}, "timeouts": {"drain": "5s"}})
-    proxy.start()
+    proxy.start_from_nothing()
     try:
         proxy.wait_ready()
         yield proxy
@@ -68,7 +68,7 @@ async def test_drain(stack: AsyncExitStack, postgres: Cluster, leaving: Forebay,
 async def test_drain_has_an_end(stack: AsyncExitStack, postgres: Cluster, tmp_path: Any) -> None:
     """A transaction that never ends is rolled back after timeouts.drain."""
     proxy = Forebay.before(postgres, tmp_path, {"timeouts": {"drain": "1s"}})
-    proxy.start()
+    proxy.start_from_nothing()
     try:
         await proxy.ready()
         target = Target(postgres, proxy, "postgres")
@@ -103,7 +103,7 @@ async def test_kill_9_leaves_nothing_behind(stack: AsyncExitStack, postgres: Clu
     postgres.execute("DROP TABLE IF EXISTS killed")
     postgres.execute("CREATE TABLE killed (a int)")
     proxy = Forebay.before(postgres, tmp_path, {})
-    proxy.start()
+    proxy.start_from_nothing()
     try:
         await proxy.ready()
         target = Target(postgres, proxy, "postgres")

@@ -1,12 +1,16 @@
 """Forebay as its users run it: a process with a configuration file, watched from outside.
 
 At the end of a test it must be alive, leave with status 0 when asked to, and have logged no traceback.
+Most are forked from a process that has made its imports, which is ten times faster than a start from nothing;
+with FOREBAY_TEST_DEV=1 all start from nothing, in Python's development mode.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import http.client
 import os
 import re
@@ -21,12 +25,13 @@ from urllib.parse import quote, urlencode
 import psutil
 
 from proxy.demo import children
+from tests.support.nursery import Nursery
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from proxy.demo.children import Child
     from tests.support.postgres import Cluster
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -36,6 +41,14 @@ _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _TROUBLE: Final = ("Traceback (most recent call last)", "was never retrieved", "was never awaited")
 
 Settings = dict[str, Any]
+
+
+@functools.cache
+def _nursery() -> Nursery:
+    """The one that all tests of this process share."""
+    nursery = Nursery()
+    atexit.register(nursery.close)
+    return nursery
 
 
 def to_toml(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
@@ -85,7 +98,7 @@ class Forebay:
         self._settings = merged(
             {"listen": f"{self.host}:{self.port}", "http": f"{self.host}:{self.http_port}"}, settings
         )
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @classmethod
     def before(cls, cluster: Cluster, home: Path, settings: Mapping[str, Any]) -> Forebay:
@@ -101,10 +114,16 @@ class Forebay:
 
     def start(self) -> None:
         """Launch it; ready() or wait_ready() says when it can be used. In the main thread only."""
+        if os.environ.get("FOREBAY_TEST_DEV", "") == "1":
+            self.start_from_nothing("-X", "dev")
+            return
         self.configure({})
-        argv = [sys.executable, "-X", "dev", "-m", "proxy", "serve", str(self.config)]
-        if os.environ.get("FOREBAY_TEST_DEV", "") != "1":
-            del argv[1:3]
+        self._child = _nursery().spawn(["serve", str(self.config)], home=self._home, log=self.log_file)
+
+    def start_from_nothing(self, *options: str) -> None:
+        """Launch it as users do, perhaps with options of the interpreter. In the main thread only."""
+        self.configure({})
+        argv = [sys.executable, *options, "-m", "proxy", "serve", str(self.config)]
         env = {"PATH": os.defpath, "PYTHONPATH": str(_ROOT), "HOME": str(self._home)}
         self._child = children.spawn(argv, env=env, cwd=self._home, log=self.log_file, on_our_death=signal.SIGKILL)
 
@@ -114,7 +133,7 @@ class Forebay:
         while not self._answers(path):
             assert self.alive, f"forebay left with {self._status()}:\n{self.log()}"
             assert time.monotonic() < deadline, f"forebay is not ready:\n{self.log()}"
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     async def ready(self, path: str = "/readyz") -> None:
         """As wait_ready(), for tests whose event loop serves the upstream side."""
