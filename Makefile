@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
@@ -40,7 +41,7 @@ demo: $(VENV)/with-demo
 	@$(BIN)/forebay demo $(ARGS)
 
 test: $(VENV)/with-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/with-lint
 	$(BIN)/ruff check .
