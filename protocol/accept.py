@@ -250,9 +250,10 @@ class Accept:
         named = rule.method is Method.CERT or rule.certificate is Certificate.OF_USER
         if signed and self._certificate is None:
             raise RemoteProtocolError("connection requires a valid client certificate", _NOT_AUTHORIZED)
-        if named and not rule.may_be(self._certificate or "", login.user):
+        if named and not (self._certificate and rule.may_be(self._certificate, login.user)):
             raise self._not_vouched("certificate", login.user)
-        if rule.method is Method.PEER and not rule.may_be(self._terms.system_user() or "", login.user):
+        name = self._terms.system_user() if rule.method is Method.PEER else None
+        if rule.method is Method.PEER and not (name and rule.may_be(name, login.user)):
             raise self._not_vouched("peer", login.user)
 
     def _not_vouched(self, how: str, user: str) -> RemoteProtocolError:

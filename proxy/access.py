@@ -6,10 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from pool.connect import Target
+from pool.hosts import Role
 from pool.plan import PoolLimits
 from pool.tls import ServerTls, TlsError, server_tls
 from protocol.errors import RemoteProtocolError
-from protocol.policy import LATER, Method, Policy
+from protocol.hba import parse_hba
+from protocol.hbalines import LineError
+from protocol.ident import parse_ident
+from protocol.policy import LATER, Method, Policy, Rule
 from protocol.secrets import Plain, Scram, Verifiers
 from protocol.startup import split_options
 from protocol.userlist import UserlistError, parse_userlist
@@ -21,7 +25,10 @@ from proxy.sections import ANY
 from proxy.tls import client_tls
 
 if TYPE_CHECKING:
-    from protocol.policy import Later
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from protocol.policy import Later, Visitor
     from protocol.secrets import Secret
     from proxy.config import Config
     from proxy.dsn import ServerUrl
@@ -37,10 +44,13 @@ class Access:
     def __init__(self, config: Config, before: Access | None = None) -> None:
         self.config = config
         file = config.auth.users_file
-        self._users: dict[str, Secret] | None = parse_userlist(file.read_text("utf-8")) if file is not None else None
+        self._users: dict[str, Secret] | None = (
+            parse_userlist(_text(file, "auth.users_file")) if file is not None else None
+        )
         # One for the process: fake salts stay the same, and so do the keys that clients have shown.
         self.verifiers: Verifiers = before.verifiers if before is not None else Verifiers(os.urandom(32))
         self.keyring: Keyring = before.keyring if before is not None else Keyring()
+        self._rule = _rule(config)
         self._tls: dict[ServerUrl, ServerTls] = {}
         self._client_tls = client_tls(
             config.tls.mode, _path(config.tls.cert), _path(config.tls.key), _path(config.tls.client_ca)
@@ -55,6 +65,8 @@ class Access:
         return EdgeSettings(
             policy=Policy(
                 method=Method(config.auth.method),
+                rule=self._rule,
+                listed=self._users is not None or self._asks,
                 lookup=self.secret,
                 verifiers=self.verifiers,
                 unknown_as_scram=self._asks or 2 * sum(map(_is_scram, users.values())) > len(users),
@@ -169,6 +181,9 @@ class Access:
             tls=self._server_tls(url),
             parameters=parameters,
             connect_timeout=url.connect_timeout or self.config.pool.connect_timeout or 3600.0,
+            others=url.others,
+            role=Role(url.target_session_attrs),
+            shuffled=url.load_balance_hosts == "random",
         )
 
     def options(self, database: str) -> dict[str, str]:
@@ -232,8 +247,35 @@ class Access:
 CONSOLE = ("forebay", "pgbouncer")
 
 
-UNUSABLE = (OSError, UserlistError, TlsError)
+UNUSABLE = (OSError, UserlistError, LineError, TlsError)
 """What is wrong with a file that the configuration names."""
+
+
+def _rule(config: Config) -> Callable[[Visitor], Rule | None] | None:
+    auth = config.auth
+    maps = (
+        parse_ident(_text(auth.ident_file, "auth.ident_file"), "auth.ident_file") if auth.ident_file is not None else {}
+    )
+    if auth.hba_file is None:
+        if auth.ident_map is None:
+            return None
+        if auth.ident_map not in maps:
+            raise LineError("auth.ident_file", 1, f'there is no map "{auth.ident_map}" here or in any other line')
+        mapped = Rule(Method.CERT, may_be=maps[auth.ident_map])
+        return lambda visitor: mapped
+    directory = auth.hba_file.parent
+    text = _text(auth.hba_file, "auth.hba_file")
+    hba = parse_hba(text, "auth.hba_file", maps, lambda name: (directory / name).read_text("utf-8"))
+    if hba.certified is not None and (config.tls.client_ca is None or config.tls.mode == "disable"):
+        raise LineError("auth.hba_file", hba.certified, "certificates need tls.client_ca, and TLS that is on")
+    return hba.rule_of
+
+
+def _text(path: Path, key: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise OSError(f"{key}: is not UTF-8 text") from None
 
 
 def _is_scram(secret: Secret) -> bool:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from proxy.agreement import checks
 from proxy.dsn import parse_dsn
 from proxy.problems import ConfigError, Problem, from_validation
-from proxy.sections import ANY, Config, checks, files
+from proxy.sections import ANY, Config, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ NEEDS_RESTART: Final = (
 # Kubernetes gives every pod such variables for a service called "forebay"; they are not meant for us.
 _FOREIGN: Final = re.compile(r"FOREBAY_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 _SHORT: Final = {"redis": "cache.redis"}
-_PATHS: Final = ("auth.users_file", "tls.cert", "tls.key", "tls.client_ca")
+_PATHS: Final = ("auth.users_file", "auth.hba_file", "auth.ident_file", "tls.cert", "tls.key", "tls.client_ca")
 
 
 @dataclass(slots=True)

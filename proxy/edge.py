@@ -31,6 +31,7 @@ from protocol.accept import MESSAGE_LIMIT, Accept, ClientLogin, Terms, Verdict
 from protocol.errors import ProtocolError
 from protocol.startup import LIMIT, CancelRequest
 from proxy.listen import Acceptor
+from proxy.peers import address_of, certified_name, system_user_of
 from proxy.tls import NO_TLS, ClientTls
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ class _Guest:
             endpoint=tls.endpoint,
             startup_limit=settings.startup_limit,
             message_limit=settings.message_limit,
+            address=address_of(sock),
+            system_user=lambda: system_user_of(sock),
         )
         self.accept = Accept(settings.policy, terms, random)
 
@@ -255,7 +258,7 @@ class _Guest:
 
     async def _start_tls(self, context: ssl.SSLContext) -> Stream:
         stream = await self._transport(context)
-        self.accept.encrypted()
+        self.accept.encrypted(certified_name(stream.transport.get_extra_info("ssl_object")))
         return stream
 
     async def _transport(self, context: ssl.SSLContext | None) -> Stream:

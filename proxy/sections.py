@@ -1,6 +1,6 @@
 """The configuration as values: one frozen model per section, every key with its meaning and its default.
 
-Keys that only make sense together are checked in `checks`, which sees the whole. Times are seconds (float),
+Keys that only make sense together are checked in agreement.py, which sees the whole. Times are seconds (float),
 sizes bytes (int), however they were written. For timeouts and limits 0 means off, as in PgBouncer.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PoolMode = Literal["transaction", "session", "statement"]
-AuthMethod = Literal["trust", "password", "md5", "scram-sha-256"]
+AuthMethod = Literal["trust", "password", "md5", "scram-sha-256", "cert"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 CONSOLE_NAMES: Final = ("forebay", "pgbouncer")  # databases that are the admin console
@@ -54,12 +54,6 @@ def _no_redis(url: str) -> str:
     if url:
         raise absent("a store shared through Redis")
     return url
-
-
-def _no_certificates(method: object) -> object:
-    if method == "cert":
-        raise absent("logging in by client certificate")
-    return method
 
 
 def _only_strict(consistency: object) -> object:
@@ -149,8 +143,18 @@ class Limits(Section):
 class Auth(Section):
     """How clients prove who they are."""
 
-    method: Annotated[AuthMethod, BeforeValidator(_no_certificates)] = Field(
-        "scram-sha-256", description="What a client must show; `trust` asks for nothing."
+    method: AuthMethod = Field(
+        "scram-sha-256",
+        description="What a client must show; `trust` asks for nothing, `cert` for a certificate with its name.",
+    )
+    hba_file: OptionalPath = Field(
+        None, description="In place of `method`: a file in the form of pg_hba.conf says what whom is asked for."
+    )
+    ident_file: OptionalPath = Field(
+        None, description="Maps in the form of pg_ident.conf, for certificates and `peer`."
+    )
+    ident_map: OptionalName = Field(
+        None, description="With method `cert`: the map of `ident_file` that holds; without it the names must be equal."
     )
     users_file: OptionalPath = Field(
         None, description="PgBouncer's userlist.txt; without it, the users and passwords of the urls."
@@ -283,85 +287,12 @@ class Config(Section):
         return entry.url.password.get_secret_value()
 
 
-def checks(config: Config) -> list[tuple[str, str]]:
-    """(key, what is wrong) for everything that only the keys together can show."""
-    found = [*_pool_checks(config), *_tls_checks(config.tls), *_login_checks(config), *_query_checks(config)]
-    if not config.databases:
-        found.append(("databases", "at least one is needed: --url, FOREBAY_URL, or a [databases.NAME] with a url"))
-    taken = [name for name in config.databases if name in CONSOLE_NAMES]
-    found += [(f"databases.{name}", "the name is taken by the admin console; choose another") for name in taken]
-    if config.cache.ttl == 0:
-        found.append(("cache.ttl", 'must be longer than 0; cache.mode = "off" turns the cache off'))
-    if config.cache.max_entry > config.cache.memory:
-        found.append(("cache.max_entry", "must not be larger than cache.memory"))
-    if config.cache.probe == 0 and config.cache.mode != "off":
-        found.append(("cache.probe", "must be longer than 0 while the cache is on"))
-    return found
-
-
-def _pool_checks(config: Config) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    if config.pool.min_size > config.pool.size:
-        found.append(("pool.min_size", "must not be larger than pool.size"))
-    if config.pool.retry_delay > config.pool.retry_max:
-        found.append(("pool.retry_delay", "must not be longer than pool.retry_max"))
-    if config.pool.retry_delay == 0:
-        found.append(("pool.retry_delay", "must be longer than 0"))
-    for name, entry in config.databases.items():
-        own = config.pool_of(name)
-        if own.min_size > own.size and (entry.min_pool_size, entry.pool_size) != (None, None):
-            found.append((f"databases.{name}.min_pool_size", "must not be larger than the pool's size"))
-    return found
-
-
-def _tls_checks(tls: Tls) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    if (tls.cert is None) != (tls.key is None):
-        present, wanted = ("key", "cert") if tls.cert is None else ("cert", "key")
-        found.append((f"tls.{wanted}", f"is needed with tls.{present}"))
-    elif tls.cert is None and tls.mode in {"require", "verify-ca", "verify-full"}:
-        found.append(("tls.cert", f'is needed (with tls.key) when tls.mode is "{tls.mode}"'))
-    if tls.client_ca is None and tls.mode in {"verify-ca", "verify-full"}:
-        found.append(("tls.client_ca", f'is needed when tls.mode is "{tls.mode}"'))
-    return found
-
-
-def _login_checks(config: Config) -> list[tuple[str, str]]:
-    """Without a users_file nobody could log in to a database whose url names no user and password."""
-    if config.auth.users_file is not None or config.auth.method == "trust":
-        return []
-    return [
-        (
-            f"databases.{name}.url",
-            "needs a user and a password, since there is no auth.users_file to log clients in with"
-            ' (or set auth.method = "trust")',
-        )
-        for name, entry in config.databases.items()
-        if (entry.url.user is None or entry.url.password is None) and config.query_user_of(name) is None
-    ]
-
-
-def _query_checks(config: Config) -> list[tuple[str, str]]:
-    """A query is asked by somebody, somewhere."""
-    found: list[tuple[str, str]] = []
-    asking = config.auth.query_user is not None or any(entry.query_user for entry in config.databases.values())
-    said = config.auth.model_fields_set & {"query", "query_database", "query_keep"}
-    if not asking:
-        found += [(f"auth.{key}", "has no effect without auth.query_user") for key in sorted(said)]
-    places = {f"databases.{name}.query_database": entry.query_database for name, entry in config.databases.items()}
-    for key, place in {"auth.query_database": config.auth.query_database, **places}.items():
-        if place is not None and config.database(place) is None:
-            found.append((key, f'"{place}" is no entry of databases'))
-    for name, entry in config.databases.items():
-        if config.query_user_of(name) is None and (entry.query is not None or entry.query_database is not None):
-            found.append((f"databases.{name}.query_user", "is needed for the query (or auth.query_user)"))
-    return found
-
-
 def files(config: Config) -> Mapping[str, Path]:
     """The files that the configuration names, by key."""
     named = {
         "auth.users_file": config.auth.users_file,
+        "auth.hba_file": config.auth.hba_file,
+        "auth.ident_file": config.auth.ident_file,
         "tls.cert": config.tls.cert,
         "tls.key": config.tls.key,
         "tls.client_ca": config.tls.client_ca,

@@ -4,6 +4,9 @@ disable                  clients that ask get N
 allow, prefer            clients that ask get TLS
 require                  clients without TLS are refused (not on unix sockets)
 verify-ca, verify-full   they must also show a certificate that `client_ca` signed
+
+With a `client_ca` the other modes ask for a certificate, too, and verify one that comes, as PostgreSQL does: an HBA
+file or auth.method = "cert" may need it. Who shows none gets in without, as far as TLS is concerned.
 """
 
 from __future__ import annotations
@@ -46,8 +49,8 @@ def client_tls(mode: str, cert: str | None, key: str | None, client_ca: str | No
     context.num_tickets = 0
     context.set_alpn_protocols([ALPN])
     load_chain(context, cert, key or None, "tls.cert")
-    if wanted.verifies and client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED if wanted.verifies else ssl.CERT_OPTIONAL
         load_roots(context, client_ca, "tls.client_ca")
     return ClientTls(wanted, context, _endpoint(cert))
 

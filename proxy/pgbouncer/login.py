@@ -12,17 +12,21 @@ if TYPE_CHECKING:
 
     from proxy.pgbouncer.values import Translation
 
-METHODS: Final = {"trust": "trust", "plain": "password", "md5": "md5", "scram-sha-256": "scram-sha-256"}
+METHODS: Final = {
+    "trust": "trust",
+    "plain": "password",
+    "md5": "md5",
+    "scram-sha-256": "scram-sha-256",
+    "cert": "cert",
+}
+HBA: Final = {"auth_hba_file": "auth.hba_file", "auth_ident_file": "auth.ident_file"}
 SAFE: Final = "scram-sha-256"
 
 _ABSENT: Final = {
     "any": f'no equivalent: clients must log in; auth.method is "{SAFE}"',
     "ldap": f'no equivalent: auth.method is "{SAFE}"; clients need a secret in auth.users_file',
     "pam": f'no equivalent: auth.method is "{SAFE}"; clients need a secret in auth.users_file',
-    "cert": f'client certificates as the way to log in are not available in this version; auth.method is "{SAFE}"',
-    "hba": f'an HBA file is not available in this version; auth.method is "{SAFE}" for everybody',
 }
-_NOT_YET: Final = ("auth_hba_file", "auth_ident_file")
 QUERY: Final = {"auth_user": "query_user", "auth_query": "query", "auth_dbname": "query_database"}
 FIXED_PATH: Final = "runs with search_path = pg_catalog here: write the schema before a function of yours"
 
@@ -33,10 +37,17 @@ def translate_login(
     """The auth_ settings of [pgbouncer], which stood in ``file``."""
     kind = entries.get("auth_type", Entry("auth_type", "md5", ""))
     method = METHODS.get(kind.value.lower())
-    if method is None:
+    by_file = kind.value.lower() == "hba" and bool(_value(entries, "auth_hba_file"))
+    if method is None and not by_file:
         text = _ABSENT.get(kind.value.lower(), f'is no auth_type that is known; auth.method is "{SAFE}"')
         into.remark(kind.place, kind.name, text)
-    into.say("auth.method", method or SAFE, kind.name if kind.place else "PgBouncer's default")
+    if not by_file:
+        into.say("auth.method", method or SAFE, kind.name if kind.place else "PgBouncer's default")
+    for name, key in HBA.items():
+        if _value(entries, name) and by_file:
+            into.say(key, into.path(beside(Path(entries[name].value), file)), name)
+        elif _value(entries, name):
+            into.remark(entries[name].place, name, "is left out: it has no effect without auth_type = hba")
     if "auth_file" in entries and entries["auth_file"].value:
         into.say("auth.users_file", into.path(beside(Path(entries["auth_file"].value), file)), "auth_file")
     asked = any(_says_auth_user(entry) for entry in databases.values()) or bool(_value(entries, "auth_user"))
@@ -49,9 +60,6 @@ def translate_login(
                 into.remark(entries[name].place, name, FIXED_PATH)
         else:
             into.remark(entries[name].place, name, "is left out: without auth_user nothing is asked")
-    for name in _NOT_YET:
-        if name in entries and entries[name].value:
-            into.remark(entries[name].place, name, "no equivalent in this version")
 
 
 def _value(entries: Mapping[str, Entry], name: str) -> str:

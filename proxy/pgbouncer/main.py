@@ -1,7 +1,7 @@
 """`forebay import-pgbouncer`: reads an ini, writes a configuration, says what is not in it.
 
-The result is loaded before the command ends, so what our own rules say against it is told now. It may hold passwords:
-a file is made readable by its owner only. An existing one is not overwritten.
+The result is loaded before the command ends, with the files that it names, so what our own rules say against it is told
+now. It may hold passwords: a file is made readable by its owner only. An existing one is not overwritten.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.access import UNUSABLE, Access
 from proxy.config import load_text
 from proxy.pgbouncer.parse import read_ini
 from proxy.pgbouncer.render import render
@@ -37,13 +38,20 @@ def run(source: Path, output: Path | None, say: Callable[[str], None], warn: Cal
         _write(output, text)
     for remark in translation.remarks:
         warn(str(remark))
+    problems = _problems(text, base / "forebay.toml")
+    for problem in problems:
+        warn(f"the new configuration cannot be used yet: {problem}")
+    return FAILED if problems else OK
+
+
+def _problems(text: str, path: Path) -> list[str]:
     try:
-        load_text(text, base / "forebay.toml")
+        Access(load_text(text, path))
     except ConfigError as error:
-        for problem in error.problems:
-            warn(f"the new configuration cannot be used yet: {problem.key}: {problem.message}")
-        return FAILED
-    return OK
+        return [f"{problem.key}: {problem.message}" for problem in error.problems]
+    except UNUSABLE as error:
+        return [str(error)]
+    return []
 
 
 def _write(path: Path, text: str) -> None:

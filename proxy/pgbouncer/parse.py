@@ -107,8 +107,7 @@ def beside(wanted: Path, file: Path) -> Path:
     """A file that another one names: from the working directory, else from that one's own directory."""
     if wanted.is_absolute() or wanted.exists():
         return wanted
-    neighbour = file.parent / wanted
-    return neighbour if neighbour.exists() else wanted
+    return file.parent / wanted
 
 
 def _text(path: Path) -> str:

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protocol import scram
-from protocol.policy import LATER
+from protocol.hbalines import LineError
+from protocol.policy import LATER, Method, Visitor
 from protocol.secrets import Keyed, Md5, Plain, Scram
-from proxy.access import Access
+from proxy.access import UNUSABLE, Access
 from proxy.config import load_text
 from proxy.keyring import Keyring
+from tests.support.certificates import make_certificates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +88,36 @@ def test_our_own_questions_need_a_password(tmp_path: Path) -> None:
     assert found.own_login("one", "app") == ("app", "secret")
     assert found.own_login("one", "else") == ("asker", "asking")
     assert found.own_login("one", "nobody") == ("nobody", None)
+
+
+def test_a_map_for_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ident").write_text("staff bob robert\n")
+    made = make_certificates(tmp_path)
+    tls = f'[tls]\ncert = "{made.certificate}"\nkey = "{made.key}"\nclient_ca = "{made.authority}"\n'
+    text = TWO + AUTH + 'method = "cert"\nident_file = "ident"\nident_map = "{}"\n' + tls
+    policy = access(tmp_path, text.format("staff")).edge().policy
+    rule = policy.rule_of(Visitor("robert", "one", "::1", True))
+    assert rule is not None
+    assert (rule.method, rule.may_be("bob", "robert"), rule.may_be("robert", "robert")) == (Method.CERT, True, False)
+    assert policy.listed
+    with pytest.raises(LineError, match='no map "other"'):
+        access(tmp_path, text.format("other"))
+
+
+@pytest.mark.parametrize(
+    ("hba", "told"),
+    [
+        ("host all all all ldap", "auth.hba_file, line 1: ldap: no such method here"),
+        ("\nhostssl all all all cert", "auth.hba_file, line 2: certificates need tls.client_ca, and TLS that is on"),
+        ("local all @nobody md5", 'auth.hba_file, line 1: the file "nobody" cannot be read'),
+        ("local all @users.txt md5\n\u00e4", "auth.hba_file: is not UTF-8 text"),
+    ],
+)
+def test_hba_files_that_cannot_be_used(tmp_path: Path, hba: str, told: str) -> None:
+    (tmp_path / "hba").write_bytes(hba.encode("latin-1"))
+    with pytest.raises(UNUSABLE) as caught:
+        access(tmp_path, TWO + AUTH + 'hba_file = "hba"\n')
+    assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize("useless", [None, VERIFIER, Plain("")])

@@ -152,7 +152,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: object, li
         ("workers", "2"),
         ("cache.redis", "redis://:s3cret@h"),
         ("cache.consistency", "bounded"),
-        ("auth.method", "cert"),
     ],
 )
 def test_what_this_version_has_not_is_refused(key: str, value: str) -> None:
@@ -296,6 +295,23 @@ def test_diff_tells_what_applies_now_from_what_needs_a_restart() -> None:
 )
 def test_a_query_needs_somebody_who_asks(tmp_path: Path, text: str, told: str) -> None:
     assert problems(text, path=tmp_path) == [told]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"auth.method": "cert"}, ["cert needs TLS", "cert needs tls.client_ca"]),
+        ({"auth.ident_map": "m"}, ["auth.ident_map (from the command line): has no effect without"]),
+        ({"auth.ident_file": __file__}, ["auth.ident_file (from the command line): has no effect without"]),
+        ({"auth.hba_file": __file__, "auth.method": "md5"}, ["auth.method (from the command line): is decided by"]),
+        ({"auth.hba_file": "/nonexistent"}, ['auth.hba_file (from the command line): the file "/nonexistent"']),
+    ],
+)
+def test_what_others_vouch_for_needs_the_means(flags: dict[str, str], told: list[str]) -> None:
+    said = wrong({"url": URL, **flags})
+    assert len(said) == len(told)
+    for line, part in zip(said, told, strict=True):
+        assert part in line
 
 
 def test_with_somebody_who_asks_a_url_needs_no_user(tmp_path: Path) -> None:

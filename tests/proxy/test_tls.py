@@ -30,6 +30,10 @@ def test_modes(files: Certificates) -> None:
         assert made.context is not None
         assert (made.context.verify_mode is ssl.CERT_REQUIRED) == mode.verifies
         assert made.endpoint is not None
+        without = client_tls(mode.value, cert, key, None) if not mode.verifies else made
+        assert without.context is not None
+        assert (without.context.verify_mode is ssl.CERT_NONE) == (not mode.verifies)
+        assert made.context.verify_mode is not ssl.CERT_NONE
 
 
 def test_settings_and_files_that_do_not_do(files: Certificates, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def test_a_result_that_cannot_be_used_yet(tmp_path: Path, capsys: pytest.Capture
     assert "cannot be used yet: databases.shop.url: the port must be a number" in capsys.readouterr().err
 
 
+def test_files_that_it_names_are_read(ini: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hba.conf").write_text("host all all all md5\nhost all all all ldap\n")
+    ini.write_text(INI + "auth_type = hba\nauth_hba_file = hba.conf\n")
+    assert status_of(["import-pgbouncer", str(ini)]) == 1
+    assert "cannot be used yet: auth.hba_file, line 2: ldap: no such method" in capsys.readouterr().err
+
+
 def test_an_ini_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["import-pgbouncer", str(tmp_path / "none.ini")]) == 2
     assert capsys.readouterr().err == f"forebay: {tmp_path}/none.ini: cannot be read: No such file or directory\n"
