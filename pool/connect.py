@@ -1,4 +1,4 @@
-"""Getting into a server: addresses, TLS by sslmode, login, all within one timeout; and cancel requests.
+"""Getting into a server: hosts, addresses, TLS by sslmode, login, each host within its timeout; and cancel requests.
 
 Which ways are tried, in this order, at each address:
 
@@ -20,23 +20,25 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import random as dice
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from pool.errors import PoolError
+from pool.hosts import Role, ask, fits
+from pool.keychain import Keychain
 from pool.sockets import receive, tune, waiting
 from pool.stream import Stream
 from pool.tls import ALPN, NO_TLS, ServerTls, SslMode, binding
-from protocol import build, scram
+from protocol import build
 from protocol.errors import ProtocolError, RemoteProtocolError
-from protocol.login import MINOR, Channel, Derivation, Identity, Login, ServerRefused
+from protocol.login import MINOR, Channel, Identity, Login, ServerRefused
 
 if TYPE_CHECKING:
-    from protocol.scram import Keys
     from protocol.secrets import Secret
 
 UNREACHABLE: Final = "08001"
@@ -45,8 +47,6 @@ LOST: Final = "08006"
 _REFUSED_BY_HOST_RULES: Final = "28000"
 _NOT_SUPPORTED: Final = "0A000"
 _PASSING: Final = ("08", "53", "57P")  # what a later attempt may not meet again
-_DERIVED_AT_ONCE: Final = 16_384  # iterations: about 6 ms; more are done in a thread
-_KEPT_KEYS: Final = 16
 _CHUNK: Final = 4096
 
 Random = Callable[[int], bytes]
@@ -65,32 +65,12 @@ class _TlsFailed(ServerUnavailable):
     """Without TLS it may work."""
 
 
-class Keychain:
-    """SCRAM keys that were derived already: a server's salt for a user is always the same."""
-
-    def __init__(self) -> None:
-        self._keys: dict[Derivation, Keys] = {}
-
-    async def keys(self, wanted: Derivation) -> Keys:
-        """Derive them, or know them already."""
-        keys = self._keys.get(wanted)
-        if keys is None:
-            parts = (wanted.password, wanted.salt, wanted.iterations)
-            if wanted.iterations <= _DERIVED_AT_ONCE:
-                keys = scram.derive(*parts)
-            else:
-                keys = await asyncio.to_thread(scram.derive, *parts)
-            if len(self._keys) >= _KEPT_KEYS:
-                self._keys.clear()
-            self._keys[wanted] = keys
-        return keys
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a server is and who we are to it. A host with ``/`` or ``@`` first is a unix socket's directory.
 
-    ``parameters`` go into the StartupMessage; ``connect_timeout`` in seconds covers everything, 0 means none.
+    ``parameters`` go into the StartupMessage; ``connect_timeout`` in seconds covers all of one host, 0 means none.
+    ``others`` are further hosts with their ports; ``role`` is what the one that is taken must be.
     """
 
     host: str
@@ -102,11 +82,23 @@ class Target:
     parameters: Mapping[str, str] = field(default_factory=dict)
     connect_timeout: float = 15.0
     keychain: Keychain = field(default_factory=Keychain, repr=False, compare=False)
+    others: tuple[tuple[str, int], ...] = ()
+    role: Role = Role.ANY
+    shuffled: bool = False
 
     @property
     def is_unix(self) -> bool:
         """Whether the server is reached through a unix socket."""
         return self.host.startswith(("/", "@"))
+
+    def hosts(self) -> list[Target]:
+        """One target for each host, in the order in which to try them."""
+        if not self.others:
+            return [self]
+        places = [(self.host, self.port), *self.others]
+        if self.shuffled:
+            dice.shuffle(places)
+        return [replace(self, host=host, port=port, others=()) for host, port in places]
 
 
 @dataclass(slots=True)
@@ -122,6 +114,7 @@ class Opened:
     minor: int
     address: Address
     stream: Stream = field(repr=False)
+    target: Target  # of the host that was taken
 
     def adopt(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand the connection over; see Stream.hand_over."""
@@ -147,10 +140,26 @@ def _ways(target: Target) -> tuple[_Way, ...]:
 
 
 async def open_server(target: Target, random: Random = os.urandom) -> Opened:
-    """Connect and log in. Raises ServerUnavailable, with the server's SQLSTATE and message if it gave any."""
+    """Connect and log in. Raises ServerUnavailable, with the server's SQLSTATE and message if it gave any.
+
+    With several hosts: the last failure of all, if none of them fits.
+    """
+    failure: ServerUnavailable | None = None
+    for role in target.role.passes:
+        for host in target.hosts():
+            try:
+                return await _open_host(replace(host, role=role) if role is not host.role else host, random)
+            except ServerUnavailable as error:
+                if not error.transient:
+                    raise
+                failure = error
+    raise failure or ServerUnavailable(UNREACHABLE, "there is no host", transient=False)
+
+
+async def _open_host(target: Target, random: Random) -> Opened:
     try:
         async with asyncio.timeout(target.connect_timeout or None):
-            return await _open(target, random)
+            return await _of_its_role(target, await _open(target, random))
     except ServerRefused as error:
         passing = error.sqlstate.startswith(_PASSING)
         detail = error.detail or None
@@ -163,6 +172,22 @@ async def open_server(target: Target, random: Random = os.urandom) -> Opened:
         ) from error
     except OSError as error:
         raise ServerUnavailable(UNREACHABLE, f"cannot reach the server: {_reason(error)}", transient=True) from error
+
+
+async def _of_its_role(target: Target, opened: Opened) -> Opened:
+    fit: bool | None = False
+    try:
+        fit = fits(target.role, opened.parameters)
+        if fit is None:
+            said, opened.leftover = await ask(opened.stream, opened.leftover)
+            fit = fits(target.role, said)
+    finally:
+        if not fit:
+            opened.transport.abort()
+    if not fit:
+        wanted = f"the server at {target.host}:{target.port} is not {target.role.value}"
+        raise ServerUnavailable(UNREACHABLE, wanted, transient=True)
+    return opened
 
 
 async def send_cancel(
@@ -267,6 +292,7 @@ async def _attempt(target: Target, address: Address, way: _Way, random: Random, 
             login.minor,
             address,
             stream,
+            target,
         )
     finally:
         if opened is None:

@@ -188,6 +188,12 @@ class Pool:
         finally:
             server.guard_released()
 
+    def role_changed(self, server: Server) -> None:
+        """Its host is not what is wanted any more: no idle connection to it is lent again."""
+        for other in list(self._idle):
+            if other.address == server.address:
+                other.close("its host has another role")
+
     def gone(self, server: Server, reason: str) -> None:
         """A connection has been closed, by whichever side."""
         if server not in self._servers:
@@ -246,7 +252,7 @@ class Pool:
         now = self._clock()
         limits = self.limits
         life = limits.lifetime * (1.0 - limits.lifetime_jitter * random.random()) if limits.lifetime else 0.0
-        server = Server(self, opened, target, now, now + life if life else 0.0)
+        server = Server(self, opened, opened.target, now, now + life if life else 0.0)
         server.generation = generation
         self._servers.add(server)
         if self.base != server.base:

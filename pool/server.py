@@ -12,6 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol, cast
 
+from pool.hosts import REPORTED, Role, fits
 from pool.prepared import ServerStatements, close_message
 from pool.settings import Profile, switch_query
 from protocol import build
@@ -342,6 +343,19 @@ class Server(asyncio.Protocol):
         if owner is not None:
             owner.server_lost(reason)
 
+    def write_refused(self) -> None:
+        """The owner was told 25006: perhaps its own wish, perhaps no primary any more."""
+        if self.target.role.writes:
+            self.broken = True
+
+    def _look_at_role(self) -> None:
+        standby = REPORTED[0]  # the other may be the owner's doing: as it was at login
+        now = self.base | ({standby: self.reported[standby]} if standby in self.reported else {})
+        if fits(self.target.role, now) is False and not self.broken:
+            self.broken = True
+            logger.warning("the server at %s is no longer %s", self.address[1], self.target.role.value)
+            self.pool.role_changed(self)
+
     def _pending_notes(self) -> list[Note]:
         return [cast("Note", note) for kind, _, note, _ in self.pipeline.queue if note and kind not in (SYNC, QUERY)]
 
@@ -349,6 +363,8 @@ class Server(asyncio.Protocol):
         for body, _ in pipeline.parameters:
             name, _, value = body.rstrip(b"\0").partition(b"\0")
             self.reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        if pipeline.parameters and self.target.role is not Role.ANY:
+            self._look_at_role()
         for note in pipeline.proved:
             cast("Note", note).proved()
         for note in pipeline.dropped:

@@ -49,6 +49,8 @@ SELECT current_setting('search_path') AS path,
        inet_server_addr()::text AS address, inet_server_port() AS port, current_database() AS name
 """
 
+_WHERE = "SELECT pg_catalog.concat_ws(':', inet_server_addr(), inet_server_port())"
+
 _WRITING = """
 SELECT DISTINCT pid, virtualtransaction AS transaction FROM pg_catalog.pg_locks
  WHERE locktype = 'relation' AND pid <> pg_catalog.pg_backend_pid()
@@ -73,8 +75,9 @@ async def connect_own(
 ) -> Any:
     """A connection for our own questions; ``settings`` count above all others. Raises what asyncpg raises."""
     options = {
-        "host": url.host,
-        "port": str(url.port),
+        "host": ",".join(host for host, _ in url.hosts),
+        "port": ",".join(str(port) for _, port in url.hosts),
+        "target_session_attrs": url.target_session_attrs,
         "user": user,
         "database": database,
         "sslmode": url.sslmode,
@@ -122,6 +125,7 @@ class CatalogKeeper:
 
         self._doubts = 1
         self._wake = asyncio.Event()
+        self._where: str | None = None  # the server's own address
         self._failing = False
         database.on_suspect = self.suspect
 
@@ -171,6 +175,7 @@ class CatalogKeeper:
         if self._connection is None or self._connection.is_closed():
             user, password, name = self._login
             self._connection = await connect_own(self._url, user, password, name, "forebay catalog", self._timeout)
+            await self._arrive(self._connection)
         connection = self._connection
         await self._settle(connection)
         epoch = str(await connection.fetchval(PROBE))
@@ -179,6 +184,16 @@ class CatalogKeeper:
             await self._load(connection)
         if self._catalog is not None and self._identity is not None and doubts == self._doubts:
             self._database.learnt(self._catalog, self._identity)
+
+    async def _arrive(self, connection: Any) -> None:
+        """With several hosts, or a name that leads elsewhere now, another server may not have all that the last had."""
+        where = str(await connection.fetchval(_WHERE))
+        if self._where not in (None, where):
+            logger.warning("%s is at %s now; its cached answers are forgotten", self._database.name, where)
+            self._catalog = None
+            self._database.outdated()
+            self._database.cache.purge()
+        self._where = where
 
     async def _load(self, connection: Any) -> None:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -196,7 +211,7 @@ class CatalogKeeper:
         self._catalog = await asyncio.to_thread(Catalog.from_rows, rows, epoch)
         self._identity = (await self._cluster(connection, about), self._catalog.database)
         self._doubt(strangers)
-        self._database.unfit = about["unfit"]
+        self._database.unfit = about["unfit"] or not self._url.one_history
         self._database.paths.setdefault(self._login[0], split_path(about["path"]))
         logger.info("catalog of %s loaded: %d relations", self._database.name, len(self._catalog.relations))
 

@@ -125,8 +125,9 @@ def _told(found: Seen) -> str:
 def _dsn(url: ServerUrl) -> str:
     """The url as asyncpg reads it, without the password."""
     options = {
-        "host": url.host,
-        "port": str(url.port),
+        "host": ",".join(host for host, _ in url.hosts),
+        "port": ",".join(str(port) for _, port in url.hosts),
+        "target_session_attrs": url.target_session_attrs,
         "user": url.user,
         "database": url.database or _ANY_DATABASE,
         "sslmode": url.sslmode,

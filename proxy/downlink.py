@@ -146,6 +146,8 @@ class Downlink:
                 self._outdated()
             elif PREFIX in finished.error:
                 server.statements.doubt()
+            if turn.sqlstate == "25006":
+                server.write_refused()
         while self.turns:
             first = self.turns.popleft()
             if first is turn:

@@ -20,25 +20,26 @@ if TYPE_CHECKING:
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SSL_NEGOTIATIONS: Final = ("postgres", "direct")
+SESSION_ATTRS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+BALANCES: Final = ("disable", "random")
 URL_FORM: Final = "postgresql://user:password@host:port/database?sslmode=prefer"
 
 _KNOWN: Final = (
     *("host", "port", "user", "password", "dbname", "application_name", "options", "connect_timeout"),
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation"),
+    *("target_session_attrs", "load_balance_hosts"),
 )
 # libpq keywords whose listed values ask for nothing that Forebay would not do.
 _GRANTED: Final[Mapping[str, tuple[str, ...]]] = {
     "channel_binding": ("disable", "prefer"),
     "gssencmode": ("disable", "prefer"),
-    "load_balance_hosts": ("disable",),
-    "target_session_attrs": ("any",),
 }
 _PAIR: Final = re.compile(r"\s*([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+)|(?=\s|$))", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """One PostgreSQL server, a login, perhaps a database. Its repr and text never show the password."""
+    """PostgreSQL servers to choose from, a login, perhaps a database. Its repr and text never show the password."""
 
     host: str = "localhost"  # a name or address; a directory (starts with "/") means a unix socket in it
     port: int = 5432
@@ -52,19 +53,33 @@ class ServerUrl:
     sslnegotiation: str = "postgres"
     application_name: str | None = None
     options: str | None = None
-    connect_timeout: float | None = None  # seconds; None: pool.connect_timeout
+    connect_timeout: float | None = None  # seconds for each host; None: pool.connect_timeout
+    others: tuple[tuple[str, int], ...] = ()  # further hosts, with their ports
+    target_session_attrs: str = "any"
+    load_balance_hosts: str = "disable"
 
     def __str__(self) -> str:
         """The URL without its password, for logs and `SHOW`."""
-        host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
+        place = ",".join(f"{_shown(host)}:{port}" for host, port in self.hosts)
         user = f"{quote(self.user, safe='')}@" if self.user is not None else ""
         database = quote(self.database or "", safe="")
-        return f"postgresql://{user}{host}:{self.port}/{database}?sslmode={self.sslmode}"
+        more = "" if self.target_session_attrs == "any" else f"&target_session_attrs={self.target_session_attrs}"
+        return f"postgresql://{user}{place}/{database}?sslmode={self.sslmode}{more}"
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """All hosts with their ports."""
+        return ((self.host, self.port), *self.others)
+
+    @property
+    def one_history(self) -> bool:
+        """Whether all connections see the same commits: one host, or only ever the one that writes."""
+        return not self.others or self.target_session_attrs in ("read-write", "primary")
 
     @property
     def is_unix(self) -> bool:
-        """Whether the server is reached through a unix socket in the directory `host`."""
-        return self.host.startswith("/")
+        """Whether every host is a directory with a unix socket in it."""
+        return all(host.startswith("/") for host, _ in self.hosts)
 
 
 def parse_dsn(text: str) -> ServerUrl:
@@ -95,13 +110,14 @@ def _url_fields(text: str) -> dict[str, str]:
         fields["user"] = _decode(user)
     if colon:
         fields["password"] = _decode(password)
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::(.*))?", place)
-    if found is None:
+    places = [re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::(.*))?", one) for one in place.split(",")]
+    found = [one for one in places if one is not None]
+    if len(found) < len(places):
         raise ValueError("the host is not well formed (an IPv6 address stands in brackets)")
-    if found[1]:
-        fields["host"] = _decode(found[1].strip("[]"))
-    if found[2]:
-        fields["port"] = found[2]
+    if any(one[1] for one in found):
+        fields["host"] = ",".join(_decode(one[1].strip("[]")) for one in found)
+    if any(one[2] for one in found):
+        fields["port"] = ",".join(one[2] or "" for one in found)
     if parts.path not in {"", "/"}:
         fields["dbname"] = _decode(parts.path[1:])
     try:
@@ -145,14 +161,11 @@ def _build(fields: dict[str, str]) -> ServerUrl:
     for name, value in fields.items():
         _check_name(name, value)
     password = fields.get("password")
-    host = fields.get("host") or "localhost"
-    if "," in host:
-        raise ValueError("several hosts in one URL are not available in this version")
-    if any(char.isspace() for char in host) or ("/" in host and not host.startswith("/")):
-        raise ValueError("the host is not well formed")
+    hosts = _hosts(fields.get("host") or "", fields.get("port") or "")
     return ServerUrl(
-        host=host,
-        port=_port(fields.get("port") or "5432"),
+        host=hosts[0][0],
+        port=hosts[0][1],
+        others=tuple(hosts[1:]),
         user=fields.get("user") or None,
         password=SecretStr(password) if password else None,
         database=fields.get("dbname") or None,
@@ -164,7 +177,25 @@ def _build(fields: dict[str, str]) -> ServerUrl:
         application_name=fields.get("application_name") or None,
         options=fields.get("options") or None,
         connect_timeout=_timeout(fields.get("connect_timeout") or "0"),
+        target_session_attrs=_choice(
+            "target_session_attrs", fields.get("target_session_attrs") or "any", SESSION_ATTRS
+        ),
+        load_balance_hosts=_choice("load_balance_hosts", fields.get("load_balance_hosts") or "disable", BALANCES),
     )
+
+
+def _hosts(host: str, port: str) -> list[tuple[str, int]]:
+    hosts = [name or "localhost" for name in host.split(",")]
+    if any(char.isspace() for char in host) or any("/" in name and not name.startswith("/") for name in hosts):
+        raise ValueError("the host is not well formed")
+    ports = [_port(number or "5432") for number in port.split(",")]
+    if len(ports) not in (1, len(hosts)):
+        raise ValueError("there must be one port, or one for each host")
+    return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True))
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else quote(host, safe="")
 
 
 def _check_name(name: str, value: str) -> None:

@@ -72,7 +72,7 @@ def databases(view: View) -> Iterator[Row]:
         own = config.pool_of(name)
         yield (
             name,
-            entry.url.host,
+            ",".join(host for host, _ in entry.url.hosts),
             entry.url.port,
             entry.url.database or name,
             entry.url.user,

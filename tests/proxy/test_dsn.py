@@ -49,6 +49,28 @@ def test_hosts(text: str, host: str, port: int) -> None:
     assert (url.host, url.port, url.database, url.is_unix) == (host, port, "x", host.startswith("/"))
 
 
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("postgresql://a,b:1/d", (("a", 5432), ("b", 1))),
+        ("postgresql://a:1,[::1]:2,/d", (("a", 1), ("::1", 2), ("localhost", 5432))),
+        ("postgresql:///d?host=a,/run/pg&port=7", (("a", 7), ("/run/pg", 7))),
+        ("host=a,b port=1,2", (("a", 1), ("b", 2))),
+        ("host=a", (("a", 5432),)),
+    ],
+)
+def test_several_hosts(text: str, hosts: tuple[tuple[str, int], ...]) -> None:
+    assert parse_dsn(text).hosts == hosts
+
+
+def test_which_of_several_hosts() -> None:
+    url = parse_dsn("postgresql://u@a,b/d?target_session_attrs=primary&load_balance_hosts=random")
+    assert (url.target_session_attrs, url.load_balance_hosts, url.one_history) == ("primary", "random", True)
+    assert str(url) == "postgresql://u@a:5432,b:5432/d?sslmode=prefer&target_session_attrs=primary"
+    assert not parse_dsn("postgresql://a,b/d").one_history
+    assert parse_dsn("postgresql://a/d?target_session_attrs=standby").one_history
+
+
 def test_pairs_may_be_quoted_and_escaped() -> None:
     url = parse_dsn(r"user='a \'b' password=x\ y\\z dbname=''")
     assert (url.user, password(url), url.database) == ("a 'b", "x y\\z", None)
@@ -84,11 +106,13 @@ def test_what_is_percent_encoded_comes_back(user: str, secret: str, database: st
         ("postgresql://h:٣/d", "port must be"),
         ("postgresql://[::1/d", "IPv6"),
         ("postgresql://::1/d", "port must be|well formed"),
-        ("postgresql://a,b/d", "several hosts"),
+        ("host=a,b,c port=1,2", "one port, or one for each host"),
+        ("postgresql://a,b c/d", "not well formed"),
+        ("postgresql://h/d?load_balance_hosts=round", "load_balance_hosts must be one of disable, random"),
         ("postgresql://h/d?sslmode=yes", "sslmode must be one of disable"),
         ("postgresql://h/d?sslmod=require", "did you mean sslmode"),
         ("postgresql://h/d?channel_binding=require", "channel_binding can only be"),
-        ("postgresql://h/d?target_session_attrs=read-write", "target_session_attrs can only be"),
+        ("postgresql://h/d?target_session_attrs=master", "target_session_attrs must be one of any, read-write"),
         ("postgresql://h/d?connect_timeout=soon", "whole number of seconds"),
         ("postgresql://h/d?x", "name=value"),
         ("postgresql://a%zz@h/d", "two hexadecimal"),

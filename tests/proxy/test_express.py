@@ -144,7 +144,7 @@ def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
     target = Target("127.0.0.1", 1, "u", "d")
     pool = Pool("d", target, PoolLimits(cancel_timeout=0.0), clock, Tasks())
     wire, client, postgres = Wire(), Wire(), Postgres()
-    opened = Opened(wire, {"TimeZone": "UTC"}, 1, b"key", False, b"", 0, (2, ("127.0.0.1", 1)), Stream())
+    opened = Opened(wire, {"TimeZone": "UTC"}, 1, b"key", False, b"", 0, (2, ("127.0.0.1", 1)), Stream(), target)
     server = Server(pool, opened, target, 0.0, 0.0)
     pool.available(server)
     clients = Clients(ClientLimits(), Reader(cache, clock), clock, database.statements.get(b"DO ''"))

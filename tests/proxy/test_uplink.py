@@ -90,7 +90,7 @@ def new_server() -> Server:
     """A server that nobody is connected to."""
     target = Target("127.0.0.1", 1, "user", "db")
     pool = Pool("db", target, PoolLimits(), lambda: 0.0, Tasks())
-    opened = Opened(asyncio.Transport(), {}, 1, b"key", False, b"", 0, (2, ("127.0.0.1", 1)), Stream())
+    opened = Opened(asyncio.Transport(), {}, 1, b"key", False, b"", 0, (2, ("127.0.0.1", 1)), Stream(), target)
     return Server(pool, opened, target, 0.0, 0.0)
 
 
