@@ -13,7 +13,9 @@ from urllib.parse import quote, urlencode
 
 import asyncpg
 
+from proxy.access import UNUSABLE, Access
 from proxy.logs import escape
+from proxy.problems import ConfigError, Problem
 from proxy.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -44,7 +46,14 @@ class Seen:
 
 
 async def run(config: Config, say: Callable[[str], None]) -> int:
-    """Check everything and say it line by line; 0 when every server that could be tried answered, else 1."""
+    """Check everything and say it line by line; 0 when every server that could be tried answered, else 1.
+
+    ConfigError when a file that the configuration names cannot be used.
+    """
+    try:
+        Access(config)
+    except UNUSABLE as error:
+        raise ConfigError([Problem("configuration", str(error))]) from error
     say("configuration: valid")
     say(f"listen: {', '.join(map(str, config.listen))}; http: {config.http or 'off'}")
     failed = False

@@ -67,13 +67,9 @@ def _say_pair(entry: Entry, word: str, value: str, into: Translation) -> None:
 
 def _say_url(entry: Entry, pairs: Mapping[str, str], common: Common, into: Translation) -> None:
     url = url_of(pairs, common)
-    hosts = [host.strip() for host in pairs.get("host", "").split(",")]
-    if len(hosts) > 1:
-        what = "only the first host is taken: this version has one server a database"
-        url = url_of({**pairs, "host": hosts[0], "port": pairs.get("port", "").split(",")[0]}, common)
+    if "," in pairs.get("host", "") and pairs.get("load_balance_hosts") != "disable":
+        what = "connections go to a random one of the hosts, not to each in turn; one that is down is passed over"
         into.remark(entry.place, f"{entry.name}: host", what)
-    elif "load_balance_hosts" in pairs:
-        into.remark(entry.place, f"{entry.name}: load_balance_hosts", "no equivalent: not needed, with one host")
     try:
         parse_dsn(url)
     except ValueError as error:
@@ -90,16 +86,21 @@ def url_of(pairs: Mapping[str, str], common: Common) -> str:
         if pairs.get("password"):
             login += ":" + quote(pairs["password"], safe="")
         login += "@"
-    place = f"[{host}]" if ":" in host else quote(host, safe="")
+    hosts = [one.strip() for one in host.split(",")]
     port = f":{pairs['port']}" if pairs.get("port") else ""
-    query: dict[str, str] = {} if host.startswith(("/", "@")) else dict(common.tls)
+    place = ",".join((f"[{one}]" if ":" in one else quote(one, safe="")) + port for one in hosts)
+    query: dict[str, str] = {} if all(one.startswith(("/", "@")) for one in hosts) else dict(common.tls)
+    if len(hosts) > 1:
+        query["load_balance_hosts"] = "disable" if pairs.get("load_balance_hosts") == "disable" else "random"
+    if pairs.get("target_session_attrs"):
+        query["target_session_attrs"] = pairs["target_session_attrs"]
     if pairs.get("application_name"):
         query["application_name"] = pairs["application_name"]
     settings = [f"-c {word}={_escaped(pairs[word])}" for word in SETTINGS if pairs.get(word)]
     if settings:
         query["options"] = " ".join(settings)
     database = quote(pairs.get("dbname", ""), safe="")
-    return f"postgresql://{login}{place}{port}/{database}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+    return f"postgresql://{login}{place}/{database}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
 
 
 def _escaped(value: str) -> str:

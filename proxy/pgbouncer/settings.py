@@ -147,7 +147,8 @@ OF_A_DATABASE: Final[Mapping[str, Reader]] = {
 
 IN_THE_URL: Final = frozenset(
     {
-        *("host", "port", "dbname", "user", "password", "application_name", "load_balance_hosts"),
+        *("host", "port", "dbname", "user", "password", "application_name"),
+        *("load_balance_hosts", "target_session_attrs"),
         *("client_encoding", "datestyle", "timezone"),
     }
 )
@@ -157,7 +158,6 @@ NOT_OF_A_DATABASE: Final[Mapping[str, str]] = {
     "connect_query": "there is none; ALTER ROLE ... SET or ALTER DATABASE ... SET gives connections their settings",
     "server_lifetime": "only pool.lifetime, for all",
     "query_wait_timeout": "only pool.queue_timeout, for all",
-    "target_session_attrs": "one server a database: name the right one",
 }
 
 NOT_OF_A_USER: Final[Mapping[str, str]] = {

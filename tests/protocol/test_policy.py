@@ -135,6 +135,7 @@ def test_the_rule_comes_before_the_method_of_the_policy() -> None:
         ("", "app", Rule(Method.CERT), False),
         ("app", "app", Rule(Method.TRUST, Certificate.OF_USER), True),
         ("eve", "app", Rule(Method.TRUST, Certificate.OF_USER), False),
+        ("", "app", Rule(Method.CERT, may_be=lambda name, user: True), False),
         ("eve", "app", Rule(Method.TRUST, Certificate.SIGNED), True),
         ("", "app", Rule(Method.TRUST, Certificate.SIGNED), True),
         ("CN of app", "app", Rule(Method.CERT, may_be=lambda name, user: name == f"CN of {user}"), True),
@@ -148,6 +149,12 @@ def test_certificates(certificate: str, user: str, rule: Rule, gets_in: bool) ->
     assert verdict is (Verdict.ADMITTED if gets_in else Verdict.REFUSED)
     if not gets_in:
         assert error(answer)["M"] == f'certificate authentication failed for user "{user}"'
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_map_does_not_help_who_has_no_name(name: str | None) -> None:
+    anybody = Rule(Method.PEER, may_be=lambda name, user: True)
+    assert machine(anybody, terms=Terms(system_user=lambda: name)).receive(startup("app"))[1] is Verdict.REFUSED
 
 
 @pytest.mark.parametrize(("method", "how"), [(Method.CERT, "certificate"), (Method.PEER, "peer")])

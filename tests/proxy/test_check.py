@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy import check
-from proxy.config import load
+from proxy.config import ConfigError, load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.postgres import Cluster
 
 
@@ -34,6 +36,17 @@ async def test_a_server_that_answers(url: str) -> None:
     assert "p@ss" not in "\n".join(lines)
     assert "cache: strict, one process, memory store of 128MiB" in "\n".join(lines)
     assert lines[-1] == "cache: writes that bypass Forebay are bounded by ttl 1m"
+
+
+async def test_files_that_it_names_are_read(url: str, tmp_path: Path) -> None:
+    hba = tmp_path / "hba.conf"
+    hba.write_text("local all all peer\nhost all all all ldap\n")
+    with pytest.raises(ConfigError, match=r"configuration: auth\.hba_file, line 2: ldap"):
+        await said(url=url, auth__hba_file=str(hba))
+    users = tmp_path / "users.txt"
+    users.write_text("nonsense\n")
+    with pytest.raises(ConfigError, match="line 1 must look like"):
+        await said(url=url, auth__users_file=str(users))
 
 
 async def test_a_pool_that_the_server_has_no_room_for(url: str) -> None:

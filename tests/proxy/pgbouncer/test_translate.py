@@ -74,7 +74,10 @@ def test_everything(tmp_path: Path) -> None:
     odd = parse_dsn(databases['Odd "name"']["url"])
     assert (odd.host, odd.application_name) == ("/run/pg", "odd")
     assert odd.options == "-c client_encoding=UTF8 -c datestyle=ISO,\\ DMY"
-    assert parse_dsn(databases["many"]["url"]).host == "a"
+    many, some = (parse_dsn(databases[name]["url"]) for name in ("many", "some"))
+    assert (many.hosts, many.load_balance_hosts) == ((("a", 5432), ("fd00::2", 5432)), "random")
+    assert (some.hosts, some.load_balance_hosts) == ((("a", 6543), ("/run/pg", 6543)), "disable")
+    assert some.target_session_attrs == "primary"
     assert set(databases) == {"plain", "shop", "six", 'Odd "name"', "many", "some", "asks", "odd", "*"}
     assert found["pool"] == {
         "mode": "transaction",
@@ -121,8 +124,7 @@ def test_everything(tmp_path: Path) -> None:
     for name in (
         *(f"[users] bob: {word}" for word in ("pool_mode", "pool_size", "max_user_connections")),
         *("[users] ann: colour", "[users] tim", "[peers] 1", "colour", "broken", "pgbouncer", "many: host"),
-        *("odd: fetch_size", "odd: pool_size", "some: server_lifetime", "some: target_session_attrs"),
-        *("many: connect_query", "some: load_balance_hosts"),
+        *("odd: fetch_size", "odd: pool_size", "some: server_lifetime", "many: connect_query"),
     ):
         assert name in remarks, name
     assert load_text(render(translated(WHOLE, tmp_path), "x"), tmp_path / "new.toml").pool.size == 30
