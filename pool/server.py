@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pool.hosts import REPORTED, Role, fits
 from pool.prepared import ServerStatements, close_message
 from pool.settings import Profile, switch_query
+from pool.spots import Spot
 from protocol import build
 from protocol.errors import RemoteProtocolError
 from protocol.pipeline import Pipeline
@@ -84,6 +85,14 @@ class _ProfileSet:
 class Server(asyncio.Protocol):
     """A connection to PostgreSQL after login. Made by Pool; all methods are synchronous."""
 
+    tainted = Spot(1)  # something ran that may have changed settings behind our back
+    used_up = Spot(2)  # session state that only DISCARD ALL removes
+    broken = Spot(4)  # must not be lent again
+    closed = Spot(8)
+    guarded = Spot(16)  # there are guards
+    _paused = Spot(32)
+    _congested = Spot(64)  # the owner has been told to write no more
+
     def __init__(self, pool: Pool, opened: Opened, target: Target, now: float, expires: float) -> None:
         self.pool = pool
         self.target = target
@@ -102,17 +111,12 @@ class Server(asyncio.Protocol):
         self.profile: Profile = pool.profiles.empty
         self.owner: Owner | None = None
         self.generation = 0  # the pool's when it was opened
-        self.tainted = False  # something ran that may have changed settings behind our back
-        self.used_up = False  # session state that only DISCARD ALL removes
-        self.broken = False  # must not be lent again
+        self.spots = 0  # the attributes above
         self.guards = 0  # cancel requests on their way: while there are any, it must not change hands
         self.settling = False
-        self.closed = False
         self.after: Callable[[bool], None] | None = None  # told once how the last owner's requests ended, see give_back
         self.transport = opened.transport
         self._deadline: asyncio.TimerHandle | None = None
-        self._paused = False
-        self._congested = False  # the owner has been told to write no more
 
     # -- asyncio ----------------------------------------------------------------------------------------------------
 
@@ -202,12 +206,11 @@ class Server(asyncio.Protocol):
         if that can no longer be learnt.
         """
         owner, self.owner = self.owner, None
-        if not (half_sent or self._congested or self._paused or self.guards or self.after or self.closed):
-            if not (self.broken or self.tainted or self.used_up or self.statements.strays):
-                pipeline = self.pipeline
-                if not pipeline.queue and pipeline.status == IDLE_IN_BLOCK and pipeline.at_rest:
-                    self.pool.available(self)  # as nearly always
-                    return
+        pipeline = self.pipeline
+        spotless = not (self.spots or half_sent or self.after or self.statements.strays)
+        if spotless and pipeline.status == IDLE_IN_BLOCK and pipeline.at_rest:  # as nearly always
+            self.pool.available(self)
+            return
         if self._congested and owner is not None:
             self._congested = False
             owner.server_congested(False)
@@ -238,9 +241,15 @@ class Server(asyncio.Protocol):
         """Something must be cleaned before another owner may have it."""
         return self.tainted or self.used_up or bool(self.statements.strays)
 
+    def guard(self) -> None:
+        """A cancel request is on its way: until it has been delivered, the connection does not change hands."""
+        self.guards += 1
+        self.guarded = True
+
     def guard_released(self) -> None:
         """A cancel request has been delivered."""
         self.guards -= 1
+        self.guarded = self.guards > 0
         if self.owner is None and self.settling:
             self._settle()
             if self.pipeline.queue and not self.guards:  # it may have come before the query had begun: once more

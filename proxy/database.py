@@ -75,6 +75,7 @@ class Database:
         self.stats = stats
         self.cache = cache
         self.mode = mode  # auto, hinted or off
+        self.caching = mode != "off"  # are answers kept at all?
         self.pool_mode = session_pooling
         self.options = options or {}  # settings that the url asks for
         self.statements = Statements(stats.digest)
@@ -97,11 +98,6 @@ class Database:
         identities.databases.append(self)
 
     # -- looking ----------------------------------------------------------------------------------------------------
-
-    @property
-    def caching(self) -> bool:
-        """Are answers kept at all?"""
-        return self.mode != "off"
 
     def view(self, profile: Profile, user: str) -> View | None:
         """How this user with these settings sees statements now; None while the catalog is not known."""

@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 _header = Struct(">BI").unpack_from
-LONGEST = 64 * 1024
-"""Bytes; longer messages go the long way, which knows the limits."""
 
 
 def send_plain(session: Session, data: bytes, now: float) -> bool:
     """At rest: lease a server and send it this, if it is one plain turn. If not, there may be a lease nevertheless."""
     size = len(data)
-    if size > LONGEST or size > session.clients.limits.message or session.ledger.doubt is not Doubt.NONE:
+    if size > session.longest or session.ledger.doubt is not Doubt.NONE:
         return False
     if session.ears is not None:  # it may have been told something by then
         return False
@@ -53,7 +51,7 @@ def _query(session: Session, data: bytes, size: int, now: float) -> bool:
     if text is None:
         return False
     known = session.database.statements.get(text)
-    judgement = session.database.judge(known, session.view(), text, Doubt.NONE)
+    judgement = _judge(session, known, text)
     server = session.pool.lend(session.down, now) if judgement.quiet else None
     if server is None:
         return False
@@ -75,7 +73,7 @@ def _parsed(session: Session, data: bytes, size: int, now: float) -> bool:
         return False
     text, types, _ = read
     known = session.database.statements.get(text)
-    judgement = session.database.judge(known, session.view(), text, Doubt.NONE)
+    judgement = _judge(session, known, text)
     server = session.pool.lend(session.down, now) if judgement.quiet else None
     if server is None:
         return False
@@ -98,7 +96,7 @@ def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
     if statement is None or session.uplink.doubtful:
         return False
     known = session.database.statements.get(statement.query)
-    judgement = session.database.judge(known, session.view(), statement.query, Doubt.NONE)
+    judgement = _judge(session, known, statement.query)
     server = session.pool.lend(session.down, now) if judgement.quiet else None
     if server is None:
         return False
@@ -109,6 +107,11 @@ def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
     _send(session, server, execution_shape(tail), known, judgement, statement.query, now)
     server.transport.write(bind_message(b"", statement.bind_name, data, name_end + 1, size, size - tail))
     return True
+
+
+def _judge(session: Session, known: Known, text: bytes) -> Judgement:
+    database = session.database
+    return database.judge(known, session.view(), text, Doubt.NONE) if database.caching else known.unwatched
 
 
 def _send(

@@ -163,6 +163,7 @@ def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
                 fault = ""
                 if said:
                     server.data_received(said)
+    stats.settle()
     counters = database.counters
     state: tuple[object, ...] = (
         server.pipeline.status,

@@ -4,7 +4,7 @@ import pytest
 
 from stats.counters import OTHER
 from stats.records import Outcome
-from stats.stats import MAX_DATABASES, MAX_SQLSTATES, Stats
+from stats.stats import BATCH, MAX_DATABASES, MAX_SQLSTATES, Stats
 
 
 @pytest.fixture
@@ -15,6 +15,7 @@ def stats() -> Stats:
 def test_a_miss_is_counted_everywhere(stats: Stats) -> None:
     db, digest = stats.database("shop"), stats.digest("d1", "select $1")
     stats.finish(db, digest, "ann", "web", 0.002, 0.02, 0.03, Outcome.MISS, rows=7)
+    stats.settle()
     assert db.outcomes == [0, 1, 0, 0, 0]
     assert (db.calls, db.rows, db.errors, db.slow) == (1, 7, 0, 0)
     assert (db.total.sum, db.server.sum, db.queue.sum) == (0.03, 0.02, 0.002)
@@ -29,15 +30,29 @@ def test_a_miss_is_counted_everywhere(stats: Stats) -> None:
 def test_a_hit_asked_no_server_and_saved_its_time(stats: Stats) -> None:
     db, digest = stats.database("shop"), stats.digest("d1", "select $1")
     stats.finish(db, digest, "ann", "web", 0.0, 0.0, 0.001, Outcome.HIT)
+    stats.settle()
     assert db.saved == 0.0
     stats.finish(db, digest, "ann", "web", 0.0, 0.25, 0.25, Outcome.MISS)
     stats.finish(db, digest, "ann", "web", 0.0, 0.75, 0.75, Outcome.MISS)
     stats.finish(db, digest, "ann", "web", 0.0, 0.0, 0.125, Outcome.HIT)
     stats.finish(db, digest, "ann", "web", 0.0, 0.0, 2.0, Outcome.HIT)
+    stats.settle()
     assert db.saved == digest.saved == 0.375
     assert db.outcomes[Outcome.HIT] == digest.hits == 3
     assert (db.total.count, db.server.count, db.queue.count) == (5, 2, 2)
     assert db.queue.counts[0] == 2
+
+
+def test_whoever_reads_sees_every_turn(stats: Stats) -> None:
+    db, digest = stats.database("shop"), stats.digest("d1", "select $1")
+    for turn in range(1, 2 * BATCH + 2):
+        stats.finish(db, digest, "ann", "web", 0.0, 0.1, 0.2, Outcome.MISS)
+        assert db.calls == turn - turn % BATCH
+    assert stats.databases["shop"].calls == 2 * BATCH + 1
+    stats.finish(db, digest, "ann", "web", 0.0, 0.1, 0.2, Outcome.MISS)
+    found = stats.digests.find("d1")
+    assert found is not None
+    assert found.calls == 2 * BATCH + 2
 
 
 def test_who_gave_up_waiting_counts_in_the_queue_only(stats: Stats) -> None:
@@ -52,6 +67,7 @@ def test_times_that_are_none_never_take_anything_back(stats: Stats) -> None:
     db, digest = stats.database("shop"), stats.digest("d1", "select $1")
     for wrong in (-1.0, float("nan")):
         stats.finish(db, digest, "ann", "web", wrong, wrong, wrong, Outcome.MISS)
+    stats.settle()
     assert (db.calls, db.total.sum, db.server.sum, db.queue.sum, digest.total) == (2, 0.0, 0.0, 0.0, 0.0)
 
 
