@@ -83,6 +83,7 @@ class Session(asyncio.Protocol):
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
         self.shared = database.pool_mode != "session"
+        self.longest = min(HOLD_BATCH, clients.limits.message)  # bytes; longer messages go the long way
         self.ears: Ears | None = None  # from its first LISTEN on, if it does not keep its server
         self.inbox = Inbox()
         self._reading_paused = False
