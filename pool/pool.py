@@ -153,7 +153,7 @@ class Pool:
         """A clean connection is free: give it to the first in the queue, or keep it."""
         now = self._clock()
         unwanted = self._closed or self.paused or server.generation != self.generation
-        if unwanted or server.closed or server.broken or (server.expires and now >= server.expires):
+        if unwanted or server.spots or (server.expires and now >= server.expires):
             server.close("its time is over")
             return
         if self._waiters:
@@ -176,7 +176,7 @@ class Pool:
 
         Until it has been delivered the connection does not change hands, so that it can reach nobody else's query.
         """
-        server.guards += 1
+        server.guard()
         self.counters.cancels += 1
         self._tasks.spawn(self._cancel(server, wanted), f"cancel {server.pid}")
 
