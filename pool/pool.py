@@ -14,15 +14,17 @@ import asyncio
 import logging
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
 
 from pool.connect import ServerUnavailable, Target, open_server, send_cancel
 from pool.errors import PoolClosed, PoolError, QueueTimeout
 from pool.plan import PoolLimits, Situation, retry_delay, to_close, to_open
 from pool.prepared import Registry
+from pool.quota import Quota, admit, must_yield, share
 from pool.server import Owner, Server
 from pool.settings import Profile, Profiles
+from pool.status import PoolCounters, PoolStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,37 +48,6 @@ class Waiter(Protocol):
         """There is none to be had."""
 
 
-@dataclass(slots=True)
-class PoolCounters:
-    """Only ever grow."""
-
-    opened: int = 0
-    open_failures: int = 0
-    closed: int = 0
-    lost: int = 0
-    leases: int = 0
-    waits: int = 0
-    queue_timeouts: int = 0
-    cancels: int = 0
-    statements_evicted: int = 0
-    failures: dict[str, int] = field(default_factory=dict)  # attempts to open that failed, by SQLSTATE
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatus:
-    """A pool at one moment, for SHOW POOLS and the metrics."""
-
-    database: str
-    user: str
-    idle: int
-    active: int
-    settling: int
-    opening: int
-    waiting: int
-    longest_wait: float
-    failing: str  # the last error while the database cannot be reached, else empty
-
-
 class Pool:
     """One pool. ``clock`` is monotonic, in seconds."""
 
@@ -95,6 +66,7 @@ class Pool:
         self.paused = False  # lends nothing and opens nothing
         self.on_opened: Callable[[Pool, Server], None] | None = None
         self.on_released: Callable[[], None] | None = None  # told when it is paused and has no connection any more
+        self.quotas: tuple[Quota, ...] = ()  # limits that it shares with other pools
         self.base: dict[str, str] = {}  # what the newest connection reported at login
         self._clock = clock
         self._tasks = tasks
@@ -156,6 +128,9 @@ class Pool:
         if unwanted or server.spots or (server.expires and now >= server.expires):
             server.close("its time is over")
             return
+        if self.quotas and must_yield(self, now):
+            server.close("somebody else has waited longer")
+            return
         if self._waiters:
             waiter = next(iter(self._waiters))
             del self._waiters[waiter]
@@ -203,7 +178,7 @@ class Pool:
         if server in self._idle:
             self._idle.remove(server)
         logger.debug("server connection %d to %s closed: %s", server.pid, self.database, reason)
-        self.replan(self._clock())
+        (share if self.quotas else Pool.replan)(self, self._clock())
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
@@ -214,6 +189,8 @@ class Pool:
                 self.on_released()
             return
         for _ in range(to_open(self._situation(now), self.limits)):
+            if self.quotas and not admit(self, now):
+                break
             self._opening += 1
             self._tasks.spawn(self._open(), f"open {self.database}")
 
@@ -223,12 +200,13 @@ class Pool:
             busy=len(self._servers) - len(self._idle),
             opening=self._opening,
             waiting=len(self._waiters),
-            longest_wait=self._longest_wait(now),
+            longest_wait=self.longest_wait(now),
             failing=self._failures > 0,
             held_back=now < self._retry_at,
         )
 
-    def _longest_wait(self, now: float) -> float:
+    def longest_wait(self, now: float) -> float:
+        """Seconds that the first in the queue has waited."""
         return now - next(iter(self._waiters.values())) if self._waiters else 0.0
 
     async def _open(self) -> None:
@@ -300,13 +278,13 @@ class Pool:
     def _arm_queue_timer(self, now: float) -> None:
         if self._queue_timer is not None or not self.limits.queue_timeout or not self._waiters:
             return
-        delay = self.limits.queue_timeout - self._longest_wait(now)
+        delay = self.limits.queue_timeout - self.longest_wait(now)
         self._queue_timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire_waiters)
 
     def _expire_waiters(self) -> None:
         self._queue_timer = None
         now = self._clock()
-        while self._waiters and self._longest_wait(now) >= self.limits.queue_timeout:
+        while self._waiters and self.longest_wait(now) >= self.limits.queue_timeout:
             waiter = next(iter(self._waiters))
             del self._waiters[waiter]
             self.counters.queue_timeouts += 1
@@ -378,6 +356,24 @@ class Pool:
             server.close("shutdown")
 
     @property
+    def taken(self) -> int:
+        """Connections that stand or are being opened."""
+        return len(self._servers) + self._opening
+
+    @property
+    def idle(self) -> list[Server]:
+        """Connections that nobody uses."""
+        return list(self._idle)
+
+    def wants(self, now: float) -> bool:
+        """Whether it would open one more for somebody who waits."""
+        return bool(self._waiters) and not self.paused and to_open(self._situation(now), self.limits) > 0
+
+    def overdue(self, now: float, delay: float) -> list[Waiter]:
+        """Who has waited that long, first come first."""
+        return list(takewhile(lambda waiter: now - self._waiters[waiter] >= delay, self._waiters))
+
+    @property
     def servers(self) -> frozenset[Server]:
         """All open connections."""
         return frozenset(self._servers)
@@ -393,7 +389,7 @@ class Pool:
             settling=settling,
             opening=self._opening,
             waiting=len(self._waiters),
-            longest_wait=self._longest_wait(self._clock()),
+            longest_wait=self.longest_wait(self._clock()),
             failing=self._last_error.message if self._last_error is not None else "",
         )
 

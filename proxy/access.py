@@ -238,6 +238,7 @@ class Access:
             clients_per_database=limits.clients_per_database,
             message=limits.message,
             notifications=limits.notifications,
+            queue_notice=self.config.pool.queue_notice,
             query=timeouts.query,
             idle_in_transaction=timeouts.idle_in_transaction,
             client_idle=timeouts.client_idle,

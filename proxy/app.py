@@ -18,6 +18,7 @@ from cache.cache import Cache
 from cache.coherence import Coherence
 from cache.memory import MemoryStore
 from pool.pool import Pool
+from pool.quota import Quotas
 from pool.tasks import Tasks
 from protocol.errors import ProtocolError
 from proxy import loop
@@ -90,6 +91,7 @@ class App:
             Known(function.facts, function.digest),
         )
         self._identities = Identities()
+        self._quotas = Quotas()
         self._databases: dict[str, Database] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._status = Status(self._stats, self._clients, self._cache, config.cache.memory)
@@ -245,6 +247,7 @@ class App:
             if url is None or (url.user or user) != user:
                 del database.pools[user]
                 self._status.forget(pool)
+                self._quotas.dismiss(pool)
                 pool.pause()
                 hub = database.hubs.pop(pool, None)
                 if hub is not None:
@@ -253,6 +256,7 @@ class App:
                     if session.pool is pool:
                         session.drain()
             else:
+                self._limit(pool)
                 pool.reconfigure(self._access.target(name, user), self._access.pool_limits(name))
                 if moved:
                     self._keep_catalog(database, user)
@@ -299,12 +303,17 @@ class App:
             limits = self._access.pool_limits(database.name)
             pool = database.pools[target.user] = Pool(database.name, target, limits, time.monotonic, self._tasks)
             pool.on_opened = database.server_opened
+            self._limit(pool)
             self._status.pools.append(pool)
             self._consoles.adopt(pool)
             self._keep_catalog(database, user)
         elif pool.target.secret != target.secret:
             pool.target = target  # the client has shown something newer
         return pool
+
+    def _limit(self, pool: Pool) -> None:
+        own = self.config.pool_of(pool.database)
+        self._quotas.enrol(pool, own.max_db_connections, own.max_user_connections)
 
     def _warm(self, name: str) -> None:
         """Open the pool of a url with a user of its own before anybody asks."""

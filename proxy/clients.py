@@ -37,6 +37,7 @@ class ClientLimits:
     query: float = 0.0
     idle_in_transaction: float = 0.0
     client_idle: float = 0.0
+    queue_notice: float = 0.0
 
 
 class TooManyClients(ProtocolError):

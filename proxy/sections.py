@@ -78,6 +78,7 @@ class Database(Section):
     reserve_pool_size: Annotated[Whole, Field(ge=0, le=10000)] | None = Field(
         None, description="Its `pool.reserve_size`."
     )
+    max_db_connections: Annotated[Whole, Field(ge=0)] | None = Field(None, description="Its `pool.max_db_connections`.")
     max_clients: Annotated[Whole, Field(ge=0)] | None = Field(None, description="Its `limits.clients_per_database`.")
     query_user: OptionalName = Field(None, description="Its `auth.query_user`.")
     query: Text | None = Field(None, description="Its `auth.query`.")
@@ -100,6 +101,15 @@ class Pool(Section):
         0.1, description="Part of the lifetime by which connections differ, so that they do not end together."
     )
     connect_timeout: Duration = Field(15.0, description="Opening and logging in to a server; 0 = no limit.")
+    max_db_connections: Annotated[Whole, Field(ge=0)] = Field(
+        0, description="Server connections of all pools of one database together; 0 = no limit."
+    )
+    max_user_connections: Annotated[Whole, Field(ge=0)] = Field(
+        0, description="Server connections of all pools that log in as one user; 0 = no limit."
+    )
+    queue_notice: Duration = Field(
+        5.0, description="A client that has waited this long for a server is told so in a NOTICE; 0 = never."
+    )
     queue_timeout: Duration = Field(120.0, description="A client waits this long for a server; 0 = no limit.")
     check_after_idle: Duration = Field(
         30.0, description="A connection that was idle this long is tried before use; 0 = always."
@@ -264,6 +274,7 @@ class Config(Section):
             "size": entry.pool_size,
             "min_size": entry.min_pool_size,
             "reserve_size": entry.reserve_pool_size,
+            "max_db_connections": entry.max_db_connections,
         }
         return self.pool.model_copy(update={key: value for key, value in own.items() if value is not None})
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from pool.server import IDLE_IN_BLOCK
+from protocol import build
+from proxy.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pool.pool import Pool
     from proxy.clients import ClientLimits, Clients
-    from proxy.session import Session
 
+_QUEUED = build.notice_response("00000", "no server connection is free yet; the client waits in the queue")
 PERIOD = 0.5
 """Seconds; limits are kept to that precision."""
 
@@ -31,6 +33,7 @@ class Sweep:
         self._clients = clients
         self._pools = pools
         self._loop_lag = loop_lag
+        self._told: WeakKeyDictionary[Session, object] = WeakKeyDictionary()  # the turn that was told that it waits
         self._cancelled: WeakKeyDictionary[Session, object] = WeakKeyDictionary()  # the turn that was cancelled
 
     async def run(self) -> None:
@@ -42,10 +45,19 @@ class Sweep:
             self._loop_lag(max(0.0, now - due))
             for pool in self._pools:
                 pool.tick(now)
+                if self._clients.limits.queue_notice:
+                    self._tell(pool, now)
             limits = self._clients.limits
             if limits.query or limits.idle_in_transaction or limits.client_idle:
                 for session in self._clients:
                     self._look(session, now, limits)
+
+    def _tell(self, pool: Pool, now: float) -> None:
+        """Once a wait, that it is one."""
+        for waiter in pool.overdue(now, self._clients.limits.queue_notice):
+            if isinstance(waiter, Session) and self._told.get(waiter) is not waiter.turn and waiter.turn is not None:
+                self._told[waiter] = waiter.turn
+                waiter.transport.write(_QUEUED)
 
     def _look(self, session: Session, now: float, limits: ClientLimits) -> None:
         turns = session.down.turns
