@@ -1,6 +1,6 @@
 """What two requests must have in common to share one answer.
 
-A key is a plain tuple, compared whole on a hit, of five parts:
+A key is a plain tuple, compared whole on a hit, of six parts:
 
     0  scope      bytes        who asks and under which settings, see `scope`
     1  epoch      int          the schema epoch: the catalog snapshot under which the names were resolved
@@ -8,6 +8,8 @@ A key is a plain tuple, compared whole on a hit, of five parts:
     3  types      bytes|None   extended protocol: the type OIDs of Parse as they came; simple: None
     4  bind       bytes|None   extended protocol: Bind after its two names, that is parameter formats,
                                lengths and values, and result formats; simple: None
+    5  told       bytes|None   extended protocol: what the client was told of the result's columns before it sent
+                               Bind, and takes it to have; None: nothing, it takes what comes
 
 The parts are bytes wherever possible, because bytes remember their hash and compare in one memcmp; a nested
 tuple would be hashed again at every lookup. The wire's own encoding carries counts and lengths, so two
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Key: TypeAlias = "tuple[bytes, int, bytes, bytes | None, bytes | None]"
+Key: TypeAlias = "tuple[bytes, int, bytes, bytes | None, bytes | None, bytes | None]"
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -58,12 +60,14 @@ def scope(
 
 def simple_key(scope: bytes, epoch: int, statement: bytes) -> Key:
     """The key of a statement sent with Query (`statement` without the closing NUL)."""
-    return (scope, epoch, statement, None, None)
+    return (scope, epoch, statement, None, None, None)
 
 
-def extended_key(scope: bytes, epoch: int, statement: bytes, types: bytes, bind: bytes) -> Key:
+def extended_key(
+    scope: bytes, epoch: int, statement: bytes, types: bytes, bind: bytes, told: bytes | None = None
+) -> Key:
     """The key of a statement sent with Parse, Bind and Execute; see the head of this file for the parts."""
-    return (scope, epoch, statement, types, bind)
+    return (scope, epoch, statement, types, bind, told)
 
 
 def key_bytes(key: Key) -> int:
@@ -73,4 +77,6 @@ def key_bytes(key: Key) -> int:
         size += len(key[3])
     if key[4] is not None:
         size += len(key[4])
+    if key[5] is not None:
+        size += len(key[5])
     return size

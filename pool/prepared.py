@@ -4,6 +4,13 @@ A client names its statements as it likes; on a server they stand under a name o
 (text and parameter types), so that clients share them and any server can be given any of them. When a client uses a
 statement on a server that has not got it, its Parse is sent first and the reply swallowed.
 
+What a text means also depends on the *place* where it is read: search_path, rules of quoting, DateStyle of its
+constants. Texts read in different places are different contents. And it changes when definitions do. PostgreSQL
+refuses a statement whose result has another shape than when it was parsed (0A000), because the client was told of the
+old one. So that this holds wherever a statement is parsed again, one content has one shape on all servers: it is learnt
+with the first Parse, and whoever parses it anew must see the same (proxy/uplink_shapes.py does that). What differs is a
+new content, for those who prepare from now on.
+
 What a server has is known only by proof. A Parse that is on its way counts for the rest of its own batch (if it fails,
 the whole batch is skipped with it) and for nothing later: a later batch closes and parses again, which is right
 whatever became of the first. When such a second Parse is skipped, nobody can tell whether its Close was skipped too:
@@ -21,28 +28,28 @@ from struct import pack
 
 PREFIX = b"forebay_"
 _DOUBT = -1  # the number of no batch
-_MAX_OUTDATED = 10_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Prepared:
-    """A statement's content: what Parse says, apart from the name. Compared by identity: contents are interned."""
+    """A statement's content: what Parse says, apart from the name. Compared by identity: contents are interned.
+
+    ``name`` is empty for an unnamed statement that one client has been told about; else servers know it by that name.
+    """
 
     name: bytes
     query: bytes
     types: bytes
     bind_name: bytes  # the name with its terminator, as Bind wants it
+    place: bytes = b""
+    shape: bytes | None = None  # of its result, as whoever asks is told (protocol/description.py); None: not known
+    parameters: bytes = b""  # their types, known with the shape
 
-    def parse_message(self, name: bytes) -> bytes:
-        """A Parse for it, under this name."""
-        length = 4 + len(name) + 1 + len(self.query) + 1 + 2 + len(self.types)
-        return b"P%b%b\0%b\0%b%b" % (
-            pack(">I", length),
-            name,
-            self.query,
-            pack(">H", len(self.types) // 4),
-            self.types,
-        )
+    def parse_message(self, name: bytes, *, fresh: bool = True) -> bytes:
+        """A Parse for it, under this name. Not ``fresh``: by the types that clients count on, not those it would have now."""
+        types = self.types if fresh or self.shape is None else self.parameters
+        length = 4 + len(name) + 1 + len(self.query) + 1 + 2 + len(types)
+        return b"P%b%b\0%b\0%b%b" % (pack(">I", length), name, self.query, pack(">H", len(types) // 4), types)
 
 
 def close_message(name: bytes) -> bytes:
@@ -61,38 +68,39 @@ class Registry:
         self._limit = limit
         self._size = size  # bytes of text
         self._held = 0
-        self.outdated: set[Prepared] = set()
-        self._by_content: OrderedDict[tuple[bytes, bytes], Prepared] = OrderedDict()
+        self._by_content: OrderedDict[tuple[bytes, bytes, bytes], Prepared] = OrderedDict()
         self._made = 0
 
-    def intern(self, query: bytes, types: bytes) -> Prepared:
+    def intern(self, query: bytes, types: bytes, place: bytes) -> Prepared:
         """The one object for this content."""
-        content = (query, types)
+        content = (query, types, place)
         found = self._by_content.get(content)
         if found is None:
             self._made += 1
             name = PREFIX + str(self._made).encode()
-            found = self._by_content[content] = Prepared(name, query, types, name + b"\0")
+            found = self._by_content[content] = Prepared(name, query, types, name + b"\0", place)
             self._held += len(query)
             while len(self._by_content) > self._limit or self._held > self._size:
-                (forgotten, _), _ = self._by_content.popitem(last=False)
+                (forgotten, _, _), _ = self._by_content.popitem(last=False)
                 self._held -= len(forgotten)
         else:
             self._by_content.move_to_end(content)
         return found
 
-    def retire(self, statement: Prepared) -> None:
-        """Its result type has changed: the same content means something else from now on, under another name.
+    def is_current(self, statement: Prepared) -> bool:
+        """Would who prepares this content now be given this statement?"""
+        return self._by_content.get((statement.query, statement.types, statement.place)) is statement
 
-        Clients that hold it were told of the old type: ``outdated`` must not be parsed for them again.
-        """
-        content = (statement.query, statement.types)
-        if self._by_content.get(content) is statement:
-            del self._by_content[content]
+    def retire(self, statement: Prepared) -> None:
+        """Its result type has changed: the same content means something else from now on, under another name."""
+        if self.is_current(statement):
+            del self._by_content[statement.query, statement.types, statement.place]
             self._held -= len(statement.query)
-        if len(self.outdated) >= _MAX_OUTDATED:
-            self.outdated.clear()
-        self.outdated.add(statement)
+
+    def renew(self) -> None:
+        """Definitions have changed: whatever is prepared from now on may mean something else."""
+        self._by_content.clear()
+        self._held = 0
 
     def __len__(self) -> int:
         return len(self._by_content)
@@ -151,6 +159,11 @@ class ServerStatements:
         self._proved.pop(statement, None)
         self._pending.pop(statement, None)
 
+    def distrust(self, statement: Prepared) -> None:
+        """It is there, but not as it should be."""
+        if statement in self._proved:
+            self._pending[statement] = _DOUBT
+
     def doubt(self) -> None:
         """The server has said something that does not fit: whatever is used next is closed and parsed again."""
         for statement in self._proved:
@@ -169,6 +182,11 @@ class ServerStatements:
         """ParseComplete has come; a later Parse may be on its way already."""
         if self._unnamed is statement:
             self._unnamed_batch = -1
+
+    def unnamed_becomes(self, told: Prepared, statement: Prepared | None = None) -> None:
+        """The unnamed statement, which was ``statement``, is known to be as this client has been told."""
+        if self._unnamed is statement:
+            self._unnamed = told
 
     def unnamed_lost(self) -> None:
         """Replaced, dropped by a simple Query, or not known."""

@@ -30,12 +30,37 @@ NEVER_SET = frozenset(
 """Reported, but not to be set: they follow from the connection."""
 
 
+_READING = frozenset(
+    (
+        "array_nulls",
+        "backslash_quote",
+        "client_encoding",
+        "datestyle",
+        "intervalstyle",
+        "lc_monetary",
+        "role",
+        "search_path",
+        "session_authorization",
+        "standard_conforming_strings",
+        "timezone",
+        "timezone_abbreviations",
+        "transform_null_equals",
+        "xmloption",
+    )
+)
+"""Settings by which PostgreSQL reads a statement: its names, quotes and constants."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """Settings by lower-case name. Interned: compare with ``is``."""
+    """Settings by lower-case name. Interned: compare with ``is``.
+
+    ``place`` is the part of them that decides what a statement's text means.
+    """
 
     values: dict[str, str]
     number: int
+    place: bytes = b""
     _queries: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -56,7 +81,7 @@ class Profiles:
             if len(self._known) >= self._limit:  # numbers go on, so an old profile only loses its sharing
                 self._known = {frozenset(): self.empty}
             self._made += 1
-            found = self._known[key] = Profile(dict(values), self._made)
+            found = self._known[key] = Profile(dict(values), self._made, _place(values))
         return found
 
     def changed(self, profile: Profile, name: str, value: str | None) -> Profile:
@@ -70,6 +95,11 @@ class Profiles:
         else:
             values[name] = value
         return self.of(values)
+
+
+def _place(values: dict[str, str]) -> bytes:
+    parts = [f"{name}={values[name]}" for name in sorted(values) if name in _READING]
+    return "\0".join(parts).encode("utf-8", "surrogatepass")
 
 
 def literal(text: str) -> str:

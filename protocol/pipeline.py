@@ -6,7 +6,8 @@ PostgreSQL answers requests strictly in order, so a conversation is a queue of *
 "current operation". Each entry of the queue is a plain tuple ``(kind, action, note, reply)``:
 
 ``kind``    which request it was; it decides which replies end it (table below).
-``action``  FORWARD: its replies go to the client. SWALLOW: we injected it, its replies are dropped.
+``action``  FORWARD: its replies go to the client. SWALLOW: we injected it, its replies are dropped; with a ``reply``,
+            that is what the client hears of its failing for want of its statement (26000).
             FAKE: nothing was sent; ``reply`` goes to the client when everything before it has been answered.
 ``note``    any object of the caller's. It comes back in ``proved`` when the reply shows that the request took effect,
             in ``dropped`` when an error made the server skip it: state is recorded by proof, never by sending.
@@ -16,8 +17,7 @@ request                ended by                        on ErrorResponse
 =====================  ==============================  ==========================================
 QUERY, FUNCTION        ReadyForQuery                   the entry stays, ReadyForQuery follows
 PARSE, BIND, CLOSE     ParseComplete, ...              everything up to the next SYNC is dropped
-DESCRIBE_STATEMENT     RowDescription or NoData        same (ParameterDescription comes before)
-DESCRIBE_PORTAL        RowDescription or NoData        same
+DESCRIBE_... (either)  RowDescription or NoData        same (of a statement ParameterDescription before)
 EXECUTE                CommandComplete, EmptyQuery,    same
                        PortalSuspended
 SYNC                   ReadyForQuery                   a failed commit: ReadyForQuery follows
@@ -46,11 +46,14 @@ from collections import deque
 from struct import Struct
 from typing import Final
 
+from protocol.description import Description
 from protocol.errors import RemoteProtocolError
 from protocol.plain import Shape, count_rows
 from protocol.replies import (
     ANY_TIME,
+    BIND,
     COPY_END,
+    DESCRIBED,
     END,
     END_LOOK,
     EXTENDED,
@@ -73,10 +76,8 @@ from protocol.replies import (
 )
 
 _header = Struct(">BI").unpack_from
-
 _STATUS: Final = frozenset((0x49, 0x54, 0x45))  # I T E
-
-
+_UNKNOWN_NAME: Final = b"\0C26000\0"
 _TURNS: Final = frozenset((QUERY, FUNCTION, SYNC))
 _NOBODY: Final[Entry] = (SYNC + 8, FORWARD, None, b"")  # in place of a request when nothing is outstanding
 
@@ -158,7 +159,7 @@ class Pipeline:
         """An earlier turn of the owner's is not answered: the transaction's status by then is not known."""
         return any(kind in _TURNS and action == FORWARD for kind, action, _, _ in self.queue)
 
-    def add(self, kind: int, note: object = None, action: int = FORWARD) -> None:
+    def add(self, kind: int, note: object = None, action: int = FORWARD, reply: bytes = b"") -> None:
         """A request has been, or is about to be, sent. Dropped at once while the server skips to Sync."""
         if self.skipping:
             if kind != SYNC:
@@ -168,7 +169,7 @@ class Pipeline:
             self.skipping = False
         if kind == SYNC or kind <= FUNCTION:
             self.batch += 1
-        self.queue.append((kind, action, note, b""))
+        self.queue.append((kind, action, note, reply))
 
     def add_turn(self, shape: Shape, note: object, parsing: object = None) -> None:
         """The requests of a usual turn, all to be passed on; ``parsing`` is its Parse's note. Only while not skipping."""
@@ -306,25 +307,27 @@ class Pipeline:
     def _message(self, rule: int, tag: int, data: bytes, body: int, end: int) -> int:
         """One message whose content matters, or that answers nothing. Returns SWALLOW or FORWARD."""
         queue = self.queue
-        kind, action, note, _ = queue[0] if queue else _NOBODY
-        if rule == END_LOOK:
-            queue.popleft()
+        kind, action, note, reply = queue[0] if queue else _NOBODY
+        if rule == DESCRIBED:
+            if isinstance(note, Description):
+                note.read(tag, data[body:end])
+            if tag == 0x74:
+                return action
+            rule = END_LOOK
+        if rule == WITHIN_LOOK and tag != 0x43:
+            self._copy_begins()
+            return action
+        if rule in (END_LOOK, WITHIN_LOOK):
+            if rule == END_LOOK:
+                queue.popleft()
+            self.copy_in = False
+            self.withheld_syncs = 0
             if tag == 0x5A:
                 return self._ready(data, body, end, action, note)
             if tag == 0x43:
                 self.last_tag = data[body : end - 1]
-            self.copy_in = False
-            self.withheld_syncs = 0
-            if note is not None:
+            if note is not None and rule == END_LOOK:
                 self.proved.append(note)
-            return action
-        if rule == WITHIN_LOOK:
-            if tag == 0x43:
-                self.last_tag = data[body : end - 1]
-                self.copy_in = False
-                self.withheld_syncs = 0
-            else:
-                self._copy_begins()
             return action
         if tag not in ANY_TIME:
             what = "that answers nothing" if queue else "although nothing was asked"
@@ -332,7 +335,7 @@ class Pipeline:
         if tag == 0x45:
             swallowed = action == SWALLOW and kind <= FUNCTION
             (self.swallowed_errors if swallowed else self.errors).append(data[body : min(end, body + HOLD)])
-            return self._error(action)
+            return self._error(action, reply)
         if tag == 0x41 and self.mute:
             return SWALLOW
         if tag == 0x53:
@@ -345,22 +348,18 @@ class Pipeline:
         if end - body != 1 or data[body] not in _STATUS:
             raise RemoteProtocolError("the server sent a malformed ReadyForQuery")
         self.status = data[body]
-        self.copy_in = False
-        self.withheld_syncs = 0
-        if action == SWALLOW:
-            if note is not None:
-                self.proved.append(note)
-            self.last_tag = b""
-        else:
+        if action != SWALLOW:
             error = self.errors[-1] if self.errors else None
             self.finished.append(Finished(note, self.status, error, self.last_tag, self.rows, self.notices))
             self.errors.clear()
-            self.last_tag = b""
             self.notices = 0
+        elif note is not None:
+            self.proved.append(note)
+        self.last_tag = b""
         self.rows = 0
         return action
 
-    def _error(self, action: int) -> int:
+    def _error(self, action: int, reply: bytes) -> int:
         queue = self.queue
         copying = self.copy_in
         self.copy_in = False
@@ -376,7 +375,12 @@ class Pipeline:
             if copying and self.skipping and self.withheld_syncs:
                 self.owes_sync = True
             self.withheld_syncs = 0
-            return FORWARD  # an injected Parse that fails is the failure of what it was injected for
+            if not (reply and _UNKNOWN_NAME in self.errors[-1]):
+                return FORWARD  # an injected Parse that fails is the failure of what it was injected for
+            self.errors[-1] = reply[5:]
+            queue.appendleft((BIND, FAKE, None, reply))
+            self._fakes += 1
+            return SWALLOW
         self.withheld_syncs = 0
         return action
 

@@ -58,6 +58,7 @@ END: Final = 2  # ends the request, and that is all
 END_LOOK: Final = 3  # ends the request, and its content matters
 WITHIN_LOOK: Final = 4
 WITHIN_PASS: Final = 5
+DESCRIBED: Final = 6  # an answer to Describe of a statement; all but ParameterDescription end it
 
 
 def _rules() -> dict[int, int]:
@@ -67,6 +68,7 @@ def _rules() -> dict[int, int]:
     rules.update((kind << 8 | tag, END) for tag, kinds in _ENDS.items() for kind in kinds)
     rules.update((kind << 8 | 0x5A, END_LOOK) for kind in _ENDS[0x5A])
     rules.update((EXECUTE << 8 | tag, END_LOOK) for tag in (0x43, 0x49, 0x73))
+    rules.update((DESCRIBE_STATEMENT << 8 | tag, DESCRIBED) for tag in (0x74, 0x54, 0x6E))
     return rules
 
 
@@ -79,11 +81,15 @@ LONGEST: Final = 2**30
 HOLD: Final = 64 * 1024
 """Bytes; a message longer than this is never held back to be looked at."""
 _STREAMED: Final = frozenset((0x44, 0x64, 0x45, 0x4E, 0x54, 0x74, 0x41, 0x56))  # D d E N T t A V
+_DESCRIPTIONS: Final = frozenset((0x54, 0x74))
+_LONGEST_DESCRIPTION: Final = 1 << 20  # bytes; 1664 columns have less to say, and 65,535 parameters too
 _ALWAYS_STREAMED: Final = frozenset((0x44, 0x64))
 
 
 def is_held(tag: int, length: int) -> bool:
     """Must a message that is not all there wait for its rest? Raises if the rest would be too much."""
+    if tag in _DESCRIPTIONS and length <= _LONGEST_DESCRIPTION:
+        return True
     if tag in _ALWAYS_STREAMED or (length > HOLD and tag in _STREAMED):
         return False
     if length > HOLD:

@@ -269,9 +269,15 @@ class Database:
         if self._newest is not catalog:
             self._newest = catalog
             self._number = self._identities.number(identity, catalog.epoch)
+            self.defined()
             self._views.clear()
         self.catalog = catalog
         self._catch_up()
+
+    def defined(self) -> None:
+        """Definitions have changed: what is prepared from now on need not be what is prepared on servers already."""
+        for pool in self.pools.values():
+            pool.registry.renew()
 
     def settled(self, turns: list[Turn], server: Server, *, known: bool) -> None:
         """The client of these turns left. ``known``: the server has answered them all and is outside a transaction."""

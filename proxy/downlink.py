@@ -187,11 +187,13 @@ class Downlink:
             session.refuse("0A000", "transaction blocks are not allowed in statement pooling mode")
 
     def _outdated(self) -> None:
-        """A statement's result type has changed. Which one's? The one that was bound, or else prepared, last."""
-        session = self._session
-        last = [statement for _, statement in session.uplink.portals.values()] or [*session.uplink.statements.values()]
-        if last:
-            session.pool.registry.retire(last[-1])
+        """A statement's result type has changed, nobody says which one's, and nothing says that it was the only one.
+
+        What is prepared anew is new. Whoever does not prepare anew may hear of it often, but has that effect once.
+        """
+        registry = self._session.pool.registry
+        if any(registry.is_current(statement) for statement in self._session.uplink.statements.values()):
+            registry.renew()
 
     def _take_effect(self, turn: Turn, effects: Effects | None, finished: Finished, server: Server) -> None:
         session = self._session

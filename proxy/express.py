@@ -78,7 +78,7 @@ def _parsed(session: Session, data: bytes, size: int, now: float) -> bool:
     if server is None:
         return False
     session.take(server)
-    statement = server.pool.registry.intern(text, types)
+    statement = server.pool.registry.intern(text, types, session.profile.place)
     note = Registered(session.uplink, b"", statement, server)
     note.sends(statement)
     server.statements.unnamed_sent(statement, server.pipeline.batch)

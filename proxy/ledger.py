@@ -44,6 +44,7 @@ class Ledger:
         "_carried",
         "_database",
         "_ddl",
+        "_defines",
         "_running",
         "_savepoints",
         "_settings",
@@ -60,6 +61,7 @@ class Ledger:
         self._settings: list[SettingChange] = []
         self._savepoints = False
         self._ddl = False  # definitions may have changed in the open transaction
+        self._defines = False  # the same, whether answers are kept or not
         self._running = 0  # turns with effects that are not finished
         self.doubt = Doubt.NONE  # how far the next statement's names are known to mean what the session's view says
         self.ears: Ears | None = None
@@ -105,6 +107,8 @@ class Ledger:
                 effects.taints = effects.taints or kind is Kind.LISTEN
             if kind is Kind.UNKNOWN:
                 effects.pins.append(Pin.UNKNOWN)
+            elif kind is Kind.DDL:
+                effects.defines = effects.defines or statement.opaque
             elif kind in (Kind.SAVEPOINT, Kind.ROLLBACK_TO):
                 effects.savepoints = True
             elif (kind is Kind.DISCARD and statement.name == "all") or (
@@ -153,6 +157,9 @@ class Ledger:
             if effects.ddl:
                 self._ddl = True  # in a block it counts from its COMMIT on: see before_send
                 self._database.suspect("ddl")
+            if effects.defines:
+                self._defines = True
+                self._database.defined()
             self._pins(effects, failed=turn.sqlstate is not None)
             self.taints = self.taints or effects.taints
             self._savepoints = self._savepoints or effects.savepoints
@@ -170,6 +177,9 @@ class Ledger:
                 self._settings.clear()
                 changed = False
             self._ddl = False
+            if self._defines:  # only now others see it
+                self._defines = False
+                self._database.defined()
             if not self._running:
                 self._settle_doubt()
             self._carried = set()

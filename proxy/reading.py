@@ -24,7 +24,7 @@ from sql.words import text_parameter_unsafe
 from stats.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from cache.cache import Cache
     from cache.key import Key
@@ -78,9 +78,10 @@ class Reader:
         asked = None if view is None else _asked(session, data, end)
         if view is None or asked is None:
             return False
-        query, types, name, rest, bind_end, described = asked
-        key = extended_key(view.scope, view.epoch, query, types, data[rest:bind_end])
-        entry = self._cache.lookup(key, now)
+        query, types, name, held, rest, bind_end, described = asked
+        told = None if held is None else held.shape
+        key = extended_key(view.scope, view.epoch, query, types, data[rest:bind_end], told)
+        entry = self._cache.lookup(key, now) if held is None or told is not None else None
         if entry is None or (described and entry.description is None):
             judgement = view.judge(session.database.statements.get(query))
             if judgement.bypass is not None or not view.reads(query):
@@ -96,7 +97,8 @@ class Reader:
             head = _BOUND
         else:
             head = _PARSED_AND_BOUND
-            session.uplink.statements[name] = session.pool.registry.intern(query, types)
+            place = session.profile.place
+            session.uplink.statements[name] = held or session.pool.registry.intern(query, types, place)
         if described and entry.description is not None:
             session.transport.write(head + entry.description + entry.body + _READY)
         else:
@@ -158,8 +160,12 @@ class Reader:
         self._cache.fill(fill.key, fill.stamp, description, body, now - turn.sent, now, fill.ttl, turn.known)
 
 
-_Asked = tuple[bytes, bytes, "bytes | None", int, int, bool]
-"""Text, types, the name that it gets (None: it had it), where the values of its Bind begin and end, with Describe?"""
+_Asked = tuple[bytes, bytes, "bytes | None", "Prepared | None", int, int, bool]
+"""Text, types, the name that it gets (None: it had it), where the values of its Bind begin and end, with Describe?
+
+Before the last three the statement by which the client counts on a result of a certain shape. It need not be known yet
+which; then no answer is known to be of that shape.
+"""
 
 
 def _asked(session: Session, data: bytes, end: int) -> _Asked | None:
@@ -170,20 +176,21 @@ def _asked(session: Session, data: bytes, end: int) -> _Asked | None:
             read = read_parsed(data, end - tail)
             if read is not None:
                 text, types, bind = read
-                return text, types, b"", bind + 7, end - tail, describes(tail)
+                return text, types, b"", None, bind + 7, end - tail, describes(tail)
         elif data[0] == tags.BIND:
             name_end = read_bound(data, end - tail)
             statement = session.uplink.statements.get(data[6:name_end]) if name_end else None
             if statement is not None:
-                return statement.query, statement.types, None, name_end + 1, end - tail, describes(tail)
+                return statement.query, statement.types, None, statement, name_end + 1, end - tail, describes(tail)
     try:
-        return _asked_otherwise(session.uplink.statements, data, end)
+        return _asked_otherwise(session, data, end)
     except RemoteProtocolError:
         return None
 
 
-def _asked_otherwise(statements: Mapping[bytes, Prepared], data: bytes, end: int) -> _Asked | None:
+def _asked_otherwise(session: Session, data: bytes, end: int) -> _Asked | None:
     """The same of any batch ``[Parse] Bind [Describe] Execute Sync``."""
+    statements = session.uplink.statements
     position = 0
     tag, length = _header(data, 0)
     parsed: tuple[bytes, bytes, bytes] | None = None
@@ -197,13 +204,16 @@ def _asked_otherwise(statements: Mapping[bytes, Prepared], data: bytes, end: int
         return None
     bind_end = position + 1 + length
     portal, name, rest = read_bind(data, position + 5, bind_end)
+    held: Prepared | None = None
     if parsed is not None and parsed[0] == name:
         query, types = parsed[1], parsed[2]
+        if name:
+            held = session.pool.registry.intern(query, types, session.profile.place)
     else:
-        statement = statements.get(name)
-        if statement is None or parsed is not None:
+        held = statements.get(name)
+        if held is None or parsed is not None:
             return None
-        query, types = statement.query, statement.types
+        query, types = held.query, held.types
     tag, length = _header(data, bind_end)
     position = bind_end
     described = tag == tags.DESCRIBE
@@ -216,7 +226,11 @@ def _asked_otherwise(statements: Mapping[bytes, Prepared], data: bytes, end: int
         return None
     if read_execute(data, position + 5, position + 1 + length) != (portal, 0):
         return None
-    return query, types, name if parsed is not None else None, rest, bind_end, described
+    if held is not None and held.name and not name:  # a portal may have told of it, which is not remembered
+        if not described:
+            return None
+        held = None
+    return query, types, name if parsed is not None else None, held, rest, bind_end, described
 
 
 def _not_to_keep(view: View, types: bytes, data: bytes, rest: int, end: int) -> str | None:

@@ -47,6 +47,7 @@ class Effects:
     writes: set[int] | None = field(default_factory=set)  # OIDs; None = the whole database
     blind: set[Unjudged] = field(default_factory=set)
     ddl: bool = False
+    defines: bool = False  # it holds a statement that changes definitions that others see, cached or not
     taints: bool = False
     forgets: bool = False  # DISCARD ALL or DEALLOCATE ALL: prepared statements are gone
     commits: bool = False  # it holds a statement that may end the transaction it is in

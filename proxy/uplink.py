@@ -39,21 +39,21 @@ from protocol.replies import (
 )
 from proxy.inbox import FAR, LONG, SHORT
 from proxy.uplink_notes import (
+    STATEMENT,
     Naming,
     Registered,
     bind_message,
     foreign_name,
-    provide,
-    provide_unnamed,
+    unsure,
     without,
     without_unnamed,
 )
+from proxy.uplink_shapes import Learned, Told, Waits, close, compare, provide, provide_unnamed, steady
 from proxy.usual import execution_of, execution_shape, read_bound
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared
     from pool.server import Server
-    from protocol.pipeline import Pipeline
     from proxy.knowledge import Known
     from proxy.uplink_ports import Conductor
 
@@ -62,7 +62,6 @@ _PARSE_COMPLETE = build.parse_complete()
 _CLOSE_COMPLETE = build.close_complete()
 STREAM = 64 * 1024
 """Bytes; a longer Bind is not waited for."""
-STATEMENT = 0x53  # 'S'
 _KINDS = {
     tags.QUERY: QUERY,
     tags.PARSE: PARSE,
@@ -86,6 +85,7 @@ class Uplink:
         "_max_message",
         "doubtful",
         "left",
+        "misfit",
         "open",
         "portals",
         "stalled",
@@ -99,6 +99,7 @@ class Uplink:
         self.statements: dict[bytes, Prepared] = {}  # by the client's names; b"" is the unnamed one
         self.doubtful: dict[bytes, Naming] = {}  # names whose last Parse or Close is not answered
         self.stalled = False  # a message must wait until a doubt is settled
+        self.misfit: Prepared | None = None  # what the waiting message needs is no longer what the client was told
         self.portals: dict[bytes, tuple[Known, Prepared]] = {}
         self.open = False  # a batch of the extended protocol has begun and its Sync has not come
         self.left = 0  # bytes of a streamed message that are still to come
@@ -129,22 +130,19 @@ class Uplink:
             if length < 4 or length > self._max_message or (length > SHORT and tag not in LONG):
                 raise RemoteProtocolError(f"invalid message length {length}")
             body = position + 5
-            if self.doubtful and self._unsure(tag, data, body, end, server.pipeline):
+            if self.doubtful and unsure(self.doubtful, tag, data, body, end, server.pipeline):
                 self.stalled = True
                 needed = FAR
                 break
-            if end > size:
-                streamed = self._stream(tag, data, position, end, server) if size > body else None
-                if streamed is None:
-                    needed = end - position if size > body else 6
-                    break
-                up.append(data[start:position])
-                up.append(streamed)
-                start = position = size
-                self.left = end - size
-                break
             try:
-                if tag == tags.BIND:
+                if end > size:
+                    new = self._stream(tag, data, position, end, server)
+                    if new is None:
+                        needed = end - position if size > body else 6
+                        break
+                    self.left = end - size
+                    end = size
+                elif tag == tags.BIND:
                     new = self._bind(data, body, end, end, server)
                 elif tag == tags.EXECUTE:
                     new = self._execute(data, body, end, server)
@@ -157,13 +155,14 @@ class Uplink:
                     break
                 else:
                     new = self._cold(tag, data, body, end, server)
+            except Waits as wait:
+                needed = self._wait(up, data[start:position], wait)
+                start = position
+                break
             except RemoteProtocolError:
                 new = self._malformed(tag, server)
             if new is not None:
-                if start < position:
-                    up.append(data[start:position])
-                if new:
-                    up.append(new)
+                up += (data[start:position], new)
                 start = end
             position = end
         if not up:
@@ -171,6 +170,14 @@ class Uplink:
         if start < position:
             up.append(data[start:position])
         return b"".join(up), position, needed
+
+    def _wait(self, up: list[bytes], before: bytes, wait: Waits) -> int:
+        up += (before, wait.ahead)
+        turn = self._conductor.turn
+        if turn is not None:
+            turn.fill = None  # the statement may turn out to be another one than was asked for in the cache
+        self.stalled = self.open = True
+        return FAR
 
     def _execution(self, data: bytes, size: int, server: Server) -> bytes | None:
         """What drivers send all day, in one go: Bind of a named statement to the unnamed portal, perhaps Describe,
@@ -194,28 +201,6 @@ class Uplink:
         self.open = False
         pipeline.add_turn(execution_shape(tail), conductor.sync(server))
         return bind_message(b"", statement.bind_name, data, name_end + 1, size, end)
-
-    def _unsure(self, tag: int, data: bytes, body: int, end: int, pipeline: Pipeline) -> bool:
-        """Does this message refer to a name of which an earlier batch has not told yet what it is?"""
-        try:
-            if tag == tags.BIND:
-                _, name, _ = read_bind(data, body, end)
-            elif end > len(data):
-                return False
-            elif tag == tags.PARSE:
-                name, _, _ = read_parse(data, body, end)
-                if not name:  # replaces whatever there is
-                    return False
-            elif tag in (tags.DESCRIBE, tags.CLOSE):
-                kind, name = read_target(data, body, end)
-                if kind != STATEMENT:
-                    return False
-            else:
-                return False
-        except (RemoteProtocolError, Incomplete):
-            return False
-        last = self.doubtful.get(name)
-        return last is not None and last.batch != pipeline.batch and not pipeline.copy_in
 
     # Each of these returns what replaces the message, or None to pass it on as it is.
 
@@ -255,16 +240,14 @@ class Uplink:
             if before or foreign != name:
                 return before + bind_message(portal, foreign + b"\0", data, rest, available, end)
             return None
+        injected = (provide if name else provide_unnamed)(statement, server, self)
         known = self._conductor.bound(statement)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
             self._conductor.executes(known, statement.query, server, partial=True)
-        if not name:
-            injected = provide_unnamed(statement, server)
-            server.pipeline.add(BIND)
-            return injected + data[body - 5 : available] if injected else None
-        injected = provide(statement, server)
         server.pipeline.add(BIND)
+        if not name:
+            return injected + data[body - 5 : available] if injected else None
         message = bind_message(portal, statement.bind_name, data, rest, available, end)
         return injected + message if injected else message
 
@@ -305,7 +288,7 @@ class Uplink:
         name, query, types = read_parse(data, body, end)
         pipeline = server.pipeline
         self.open = True
-        statement = server.pool.registry.intern(query, types)
+        statement = server.pool.registry.intern(query, types, self._conductor.profile.place)
         if name and name in self.statements:
             foreign = foreign_name(name)
             server.statements.strays.add(foreign)
@@ -313,6 +296,11 @@ class Uplink:
             pipeline.add(PARSE, None, SWALLOW)
             pipeline.add(PARSE)
             return close_message(foreign) + build.parse(foreign, b"") + statement.parse_message(foreign)
+        presence = server.statements.presence(statement, pipeline.batch) if name else Presence.ABSENT
+        ready = pipeline.status != FAILED and not (pipeline.skipping or pipeline.copy_in)
+        there = presence is Presence.PRESENT and ready and not pipeline.turns_outstanding
+        if name and ready and not there and statement.shape is not None:
+            raise compare(statement, server, self, held=False)
         registered = Registered(self, name, statement, server)
         if not pipeline.skipping:
             registered.sends(statement)
@@ -321,19 +309,19 @@ class Uplink:
             if not pipeline.skipping:
                 server.statements.unnamed_sent(statement, pipeline.batch)
             return None
-        presence = server.statements.presence(statement, pipeline.batch)
-        if presence is Presence.PRESENT and pipeline.status != FAILED and not pipeline.turns_outstanding:
+        if there:
             registered.sent = False
             pipeline.add_fake(PARSE, _PARSE_COMPLETE, registered)
             return b""
-        before = b""
-        if presence is not Presence.ABSENT:
-            pipeline.add(CLOSE, None, SWALLOW)
-            before = close_message(statement.name)
+        before = close(statement, server) if presence is not Presence.ABSENT else b""
         pipeline.add(PARSE, registered)
         if not pipeline.skipping:
             server.statements.sent(statement, pipeline.batch)
-        return before + statement.parse_message(statement.name)
+        message = before + statement.parse_message(statement.name)
+        if not steady(self._conductor.bound(statement)):
+            return message
+        pipeline.add(DESCRIBE_STATEMENT, Learned(server, statement), SWALLOW)
+        return message + build.describe("S", statement.name)
 
     def _describe(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         kind, name = read_target(data, body, end)
@@ -350,10 +338,13 @@ class Uplink:
                 return before + build.describe("S", foreign)
             return before + data[body - 5 : end] if before else None
         if not name:
-            before = provide_unnamed(statement, server)
-            server.pipeline.add(DESCRIBE_STATEMENT)
+            before = provide_unnamed(statement, server, self)
+            told = (
+                Told(self, server, statement) if statement.name and steady(self._conductor.bound(statement)) else None
+            )
+            server.pipeline.add(DESCRIBE_STATEMENT, told)
             return before + data[body - 5 : end] if before else None
-        before = provide(statement, server)
+        before = provide(statement, server, self)
         server.pipeline.add(DESCRIBE_STATEMENT)
         return before + b"D%bS%b" % (pack(">I", 5 + len(statement.bind_name)), statement.bind_name)
 
@@ -385,13 +376,15 @@ class Uplink:
 
     def _stream(self, tag: int, data: bytes, position: int, end: int, server: Server) -> bytes | None:
         """The beginning of a message that is not all there: what goes up of it now, or None to wait for the rest."""
+        if len(data) == position + 5:
+            return None
         if tag == tags.COPY_DATA:
             self.stream_dropped = not server.pipeline.queue
             return b"" if self.stream_dropped else data[position:]
         if tag == tags.BIND and end - position > STREAM:
             try:
                 new = self._bind(data, position + 5, len(data), end, server)
-            except Incomplete:
+            except (Incomplete, RemoteProtocolError):
                 return None
             self.stream_dropped = False
             return data[position:] if new is None else new

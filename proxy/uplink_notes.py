@@ -6,25 +6,23 @@ refused it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pool.prepared import PREFIX, Presence, close_message
-from protocol import build
-from protocol.replies import BIND, CLOSE, EXECUTE, PARSE, SWALLOW
+from pool.prepared import PREFIX, close_message
+from protocol import tags
+from protocol.errors import RemoteProtocolError
+from protocol.hot import Incomplete, read_bind, read_parse, read_target
+from protocol.replies import CLOSE, SWALLOW
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared
     from pool.server import Server
+    from protocol.pipeline import Pipeline
     from proxy.uplink import Uplink
 
-_OUTDATED = (
-    build.parse(
-        "",
-        "DO 'BEGIN RAISE feature_not_supported USING MESSAGE = ''cached plan must not change result type''; END'",
-    )
-    + build.bind("forebay", "")
-    + build.execute("forebay", 0)
-)
+STATEMENT: Final = 0x53  # 'S'
+EVERYTHING: Final = b"\0"
+"""A name that no statement can have: while it is in doubt, every message waits."""
 
 
 class Naming:
@@ -124,41 +122,31 @@ class Injected:
             self._server.statements.dropped(self._statement, self._batch)
 
 
-def provide(statement: Prepared, server: Server) -> bytes:
-    """What must go ahead so that the server has a statement."""
-    pipeline = server.pipeline
-    presence = server.statements.presence(statement, pipeline.batch)
-    if presence is Presence.PRESENT:
-        return b""
-    if statement in server.pool.registry.outdated:
-        return _refuse_outdated(server)
-    before = b""
-    if presence is Presence.DOUBTFUL:
-        pipeline.add(CLOSE, None, SWALLOW)
-        before = close_message(statement.name)
-    pipeline.add(PARSE, Injected(server, statement, unnamed=False), SWALLOW)
-    if not pipeline.skipping:
-        server.statements.sent(statement, pipeline.batch)
-    return before + statement.parse_message(statement.name)
-
-
-def _refuse_outdated(server: Server) -> bytes:
-    """The server would say this of the client's statement, if it had kept it: let it say so."""
-    for kind in (PARSE, BIND, EXECUTE):
-        server.pipeline.add(kind, None, SWALLOW)
-    server.statements.unnamed_lost()
-    return _OUTDATED
-
-
-def provide_unnamed(statement: Prepared, server: Server) -> bytes:
-    """The same for the unnamed statement."""
-    pipeline = server.pipeline
-    if server.statements.unnamed_is(statement, pipeline.batch):
-        return b""
-    pipeline.add(PARSE, Injected(server, statement, unnamed=True), SWALLOW)
-    if not pipeline.skipping:
-        server.statements.unnamed_sent(statement, pipeline.batch)
-    return statement.parse_message(b"")
+def unsure(doubtful: dict[bytes, Naming], tag: int, data: bytes, body: int, end: int, pipeline: Pipeline) -> bool:
+    """Does this message refer to a name of which it has not been told yet what it is? Not what its own batch makes."""
+    if pipeline.copy_in:
+        return False
+    if EVERYTHING in doubtful:
+        return True
+    try:
+        if tag == tags.BIND:
+            _, name, _ = read_bind(data, body, end)
+        elif end > len(data):
+            return False
+        elif tag == tags.PARSE:
+            name, _, _ = read_parse(data, body, end)
+            if not name:  # replaces whatever there is
+                return False
+        elif tag in (tags.DESCRIBE, tags.CLOSE):
+            kind, name = read_target(data, body, end)
+            if kind != STATEMENT:
+                return False
+        else:
+            return False
+    except (RemoteProtocolError, Incomplete):
+        return False
+    last = doubtful.get(name)
+    return last is not None and last.batch != pipeline.batch
 
 
 def without_unnamed(server: Server) -> bytes:

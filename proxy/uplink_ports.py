@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pool.prepared import Prepared
     from pool.server import Server
+    from pool.settings import Profile
     from proxy.knowledge import Known
     from proxy.turn import Turn
 
 
 class Conductor(Protocol):
-    """The session, as Uplink sees it."""
+    """The session, as Uplink sees it. ``turn`` is the one whose messages are coming in, if any have come."""
+
+    turn: Turn | None
+
+    @property
+    def profile(self) -> Profile:
+        """The settings that go with it, by which its statements are read."""
 
     def query(self, text: bytes, server: Server) -> Turn:
         """A simple Query is about to be sent; the turn it is."""

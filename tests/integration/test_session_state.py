@@ -123,3 +123,17 @@ async def test_sql_level_prepare(target: Target) -> None:
                 await connection.execute("EXECUTE same(1)")
 
     await asyncio.gather(*(work(number * 100) for number in range(15)))
+
+
+async def test_schema_change_under_prepared_statements(connect: Connect) -> None:
+    """A statement whose table has changed is prepared anew, not lost."""
+    first, second = await connect(), await connect()
+    await first.execute("DROP TABLE IF EXISTS changing; CREATE TABLE changing (a int)")
+    await first.execute("INSERT INTO changing VALUES (1)")
+    for connection in (first, second):
+        assert [tuple(row) for row in await connection.fetch("SELECT * FROM changing")] == [(1,)]
+    await first.execute("ALTER TABLE changing ADD COLUMN b text DEFAULT 'new'")
+    for connection in (first, second):
+        assert [tuple(row) for row in await connection.fetch("SELECT * FROM changing")] == [(1, "new")]
+    await first.close()
+    await second.close()

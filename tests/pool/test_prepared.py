@@ -20,37 +20,37 @@ def statement(number: int) -> Prepared:
 
 def test_the_same_content_is_one_object() -> None:
     registry = Registry(limit=10)
-    first = registry.intern(b"SELECT 1", b"")
-    assert registry.intern(b"SELECT 1", b"") is first
-    assert registry.intern(b"SELECT 1", b"\0\0\0\x17") is not first
-    assert registry.intern(b"SELECT 2", b"") is not first
+    first = registry.intern(b"SELECT 1", b"", b"")
+    assert registry.intern(b"SELECT 1", b"", b"") is first
+    assert registry.intern(b"SELECT 1", b"\0\0\0\x17", b"") is not first
+    assert registry.intern(b"SELECT 2", b"", b"") is not first
     assert first.bind_name == first.name + b"\0"
 
 
 def test_names_are_never_used_twice() -> None:
     registry = Registry(limit=2)
-    names = [registry.intern(b"SELECT %d" % (number % 5), b"").name for number in range(20)]
+    names = [registry.intern(b"SELECT %d" % (number % 5), b"", b"").name for number in range(20)]
     assert len(set(names)) == 20, "each was forgotten before it came again"
     assert len(registry) == 2
 
 
 def test_the_least_recently_prepared_is_forgotten() -> None:
     registry = Registry(limit=2)
-    first = registry.intern(b"a", b"")
-    registry.intern(b"b", b"")
-    registry.intern(b"a", b"")
-    registry.intern(b"c", b"")
-    assert registry.intern(b"a", b"") is first
+    first = registry.intern(b"a", b"", b"")
+    registry.intern(b"b", b"", b"")
+    registry.intern(b"a", b"", b"")
+    registry.intern(b"c", b"", b"")
+    assert registry.intern(b"a", b"", b"") is first
 
 
 def test_long_texts_do_not_pile_up() -> None:
     registry = Registry(limit=1000, size=100)
     for number in range(50):
-        registry.intern(b"x" * 30 + b"%d" % number, b"")
+        registry.intern(b"x" * 30 + b"%d" % number, b"", b"")
     assert len(registry) == 3
-    registry.intern(b"x" * 1000, b"")
+    registry.intern(b"x" * 1000, b"", b"")
     assert len(registry) == 0
-    assert registry.intern(b"y", b"") is registry.intern(b"y", b"")
+    assert registry.intern(b"y", b"", b"") is registry.intern(b"y", b"", b"")
 
 
 @given(

@@ -239,7 +239,7 @@ async def test_a_switch_of_settings_goes_ahead_and_is_recorded_by_its_answer(poo
 async def test_surplus_statements_are_closed(pool: Pool) -> None:
     customer, server = await first_owner(pool)
     for number in range(4):
-        one = pool.registry.intern(b"SELECT %d" % number, b"")
+        one = pool.registry.intern(b"SELECT %d" % number, b"", b"")
         customer.send_extended((PARSE, one.parse_message(one.name)))
         await customer.until(READY)
         server.statements.sent(one, 0)

@@ -168,7 +168,7 @@ def test_a_swallowed_row_that_streams_stays_hidden() -> None:
 def test_no_fake_is_put_inside_a_message_that_streams() -> None:
     pipeline = Pipeline()
     pipeline.add(DESCRIBE_PORTAL)
-    description = row_description("c" * (HOLD + 100))
+    description = row_description("c" * ((1 << 20) + 100))
     assert pipeline.receive(description[:50]) == description[:50]
     pipeline.add_fake(PARSE, b"<fake>", "fake")
     assert pipeline.take_fakes() == b""

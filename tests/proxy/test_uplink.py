@@ -16,8 +16,10 @@ from pool.stream import Stream
 from pool.tasks import Tasks
 from protocol.errors import RemoteProtocolError
 from protocol.replies import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FAKE, FORWARD, PARSE, QUERY, SWALLOW, SYNC
+from proxy.knowledge import Statements
 from proxy.turn import Turn
 from proxy.uplink import STREAM, Terminated, Uplink
+from stats.stats import Stats
 from tests.support import frames
 from tests.support.frames import FLUSH, bind, close, describe, execute, parse, query
 
@@ -37,6 +39,9 @@ class Talk:
         self.server = server or new_server()
         self.answered = b""
         self.executed: list[bytes] = []
+        self.turn: Turn | None = None
+        self.known = Statements(Stats(1.0).digest).get(b"FETCH 1 FROM a_cursor")  # the kind that is not described
+        self.profile = self.server.pool.profiles.empty
 
     # what Uplink asks
 
@@ -50,7 +55,7 @@ class Talk:
         return Turn(0.0)
 
     def bound(self, statement: Prepared) -> Known:
-        return cast("Known", None)
+        return self.known
 
     def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
         self.executed.append(text)
