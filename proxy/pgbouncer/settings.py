@@ -26,6 +26,9 @@ EQUIVALENT: Final[Mapping[str, Reader]] = {
     "default_pool_size": ("pool.size", values.number),
     "min_pool_size": ("pool.min_size", values.number),
     "reserve_pool_size": ("pool.reserve_size", values.number),
+    "max_db_connections": ("pool.max_db_connections", values.number),
+    "max_user_connections": ("pool.max_user_connections", values.number),
+    "query_wait_notify": ("pool.queue_notice", values.seconds),
     "server_idle_timeout": ("pool.idle_timeout", values.seconds),
     "server_connect_timeout": ("pool.connect_timeout", values.seconds),
     "server_check_delay": ("pool.check_after_idle", values.seconds),
@@ -89,8 +92,6 @@ NONE: Final[Mapping[str, str]] = {
     "stats_period": _METRICS,
     "unix_socket_mode": "the socket's mode is 0777; protect its directory instead",
     "unix_socket_group": "the socket's mode is 0777; protect its directory instead",
-    "max_db_connections": "bounded by the sizes of pools only; each (database, user) has one",
-    "max_user_connections": "bounded by the sizes of pools only; each (database, user) has one",
     "server_round_robin": "the connection used last is lent first",
     "track_extra_parameters": _SETTINGS_FOLLOW,
     "ignore_startup_parameters": "not needed: all are passed on, and PostgreSQL says which it refuses",
@@ -107,7 +108,6 @@ NONE: Final[Mapping[str, str]] = {
     "suspend_timeout": "there is no SUSPEND; timeouts.drain bounds a shutdown",
     "autodb_idle_timeout": "what is known of a database is kept until the end",
     "pool_idle_timeout": "what is known of a pool is kept until the end",
-    "query_wait_notify": "a client in the queue is not told so",
     "login_notify_message": "clients are not greeted with a notice",
     "dns_max_ttl": _NAMES,
     "dns_nxdomain_ttl": _NAMES,
@@ -141,6 +141,7 @@ OF_A_DATABASE: Final[Mapping[str, Reader]] = {
     "min_pool_size": ("min_pool_size", values.number),
     "reserve_pool": ("reserve_pool_size", values.number),
     "reserve_pool_size": ("reserve_pool_size", values.number),
+    "max_db_connections": ("max_db_connections", values.number),
     "max_db_client_connections": ("max_clients", values.number),
 }
 """Keys of [databases.NAME]."""
@@ -154,7 +155,6 @@ IN_THE_URL: Final = frozenset(
 )
 
 NOT_OF_A_DATABASE: Final[Mapping[str, str]] = {
-    "max_db_connections": NONE["max_db_connections"],
     "connect_query": "there is none; ALTER ROLE ... SET or ALTER DATABASE ... SET gives connections their settings",
     "server_lifetime": "only pool.lifetime, for all",
     "query_wait_timeout": "only pool.queue_timeout, for all",
@@ -164,7 +164,7 @@ NOT_OF_A_USER: Final[Mapping[str, str]] = {
     "pool_mode": "pool modes are of databases: use databases.NAME.pool_mode",
     "pool_size": "pool sizes are of databases: use databases.NAME.pool_size",
     "reserve_pool_size": "pool sizes are of databases: use databases.NAME.reserve_pool_size",
-    "max_user_connections": NONE["max_user_connections"],
+    "max_user_connections": "only pool.max_user_connections, the same for all",
     "max_user_client_connections": "only limits.clients_per_user, the same for all",
     "query_timeout": "only timeouts.query, for all; or ALTER ROLE ... SET statement_timeout",
     "query_wait_timeout": "only pool.queue_timeout, for all",

@@ -51,7 +51,7 @@ def test_everything(tmp_path: Path) -> None:
     made = make_certificates(tmp_path)
     assert made.key.name == "server.key"
     (tmp_path / "userlist.txt").write_text('"a" "b"\n')
-    found, remarks = result(WHOLE, tmp_path)
+    found, _ = result(WHOLE, tmp_path)
     ca, key, crt = (tmp_path / name for name in ("ca.crt", "client.key", "client.crt"))
     tls = "sslmode=verify-full" + "".join(
         f"&{word}={str(path).replace('/', '%2F')}"
@@ -77,6 +77,7 @@ def test_everything(tmp_path: Path) -> None:
     many, some = (parse_dsn(databases[name]["url"]) for name in ("many", "some"))
     assert (many.hosts, many.load_balance_hosts) == ((("a", 5432), ("fd00::2", 5432)), "random")
     assert (some.hosts, some.load_balance_hosts) == ((("a", 6543), ("/run/pg", 6543)), "disable")
+    assert databases["many"]["max_db_connections"] == 3
     assert some.target_session_attrs == "primary"
     assert set(databases) == {"plain", "shop", "six", 'Odd "name"', "many", "some", "asks", "odd", "*"}
     assert found["pool"] == {
@@ -84,6 +85,9 @@ def test_everything(tmp_path: Path) -> None:
         "size": 30,
         "min_size": 3,
         "reserve_size": 5,
+        "max_db_connections": 60,
+        "max_user_connections": 40,
+        "queue_notice": "5s",
         "check_after_idle": "10s",
         "idle_timeout": "5m",
         "connect_timeout": "7.5s",
@@ -120,6 +124,11 @@ def test_everything(tmp_path: Path) -> None:
         "query_database": "plain",
     }
     assert (found["cache"], found["log"]) == ({"mode": "off"}, {"level": "debug"})
+    assert load_text(render(translated(WHOLE, tmp_path), "x"), tmp_path / "new.toml").pool.size == 30
+
+
+def test_everything_without_an_equivalent_is_named(tmp_path: Path) -> None:
+    _, remarks = result(WHOLE, tmp_path)
     assert set(settings.NONE) <= set(remarks)
     for name in (
         *(f"[users] bob: {word}" for word in ("pool_mode", "pool_size", "max_user_connections")),
@@ -127,7 +136,6 @@ def test_everything(tmp_path: Path) -> None:
         *("odd: fetch_size", "odd: pool_size", "some: server_lifetime", "many: connect_query"),
     ):
         assert name in remarks, name
-    assert load_text(render(translated(WHOLE, tmp_path), "x"), tmp_path / "new.toml").pool.size == 30
 
 
 def test_what_pgbouncer_does_when_it_is_told_nothing(tmp_path: Path) -> None:
