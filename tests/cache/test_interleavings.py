@@ -126,6 +126,7 @@ class FillsUnchecked(Cache):
         cost: float,
         now: float,
         ttl: float | None = None,
+        note: object = None,
     ) -> Fill:
         self._store.put(key, Entry(description, body, stamp, now + 60.0, cost))
         return Fill.STORED

@@ -84,6 +84,10 @@ class Customer:
         self.shown += out
         self._more.set()
 
+    def server_answered(self, out: bytes, rows: int) -> None:
+        self.shown += out
+        self._more.set()
+
     def server_lost(self, reason: str) -> None:
         self.lost.set_result(reason)
 
