@@ -244,9 +244,14 @@ async def _addresses(target: Target) -> list[Address]:
     try:
         version = ipaddress.ip_address(target.host).version
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+        return await look_up(target.host, target.port)
     return [(socket.AF_INET if version == 4 else socket.AF_INET6, (target.host, target.port))]
+
+
+async def look_up(host: str, port: int) -> list[Address]:
+    """All addresses of a name, in the order in which to try them. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
 async def _open_at(target: Target, address: Address, random: Random) -> Opened:

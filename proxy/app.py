@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from cache.cache import Cache
 from cache.coherence import Coherence
 from cache.memory import MemoryStore
+from pool.connect import look_up
 from pool.pool import Pool
 from pool.quota import Quotas
 from pool.tasks import Tasks
@@ -36,6 +37,7 @@ from proxy.http import HttpServer, Told
 from proxy.knowledge import Known, Statements
 from proxy.listen import tcp_listeners, unix_listener
 from proxy.logs import event, set_level
+from proxy.names import Names
 from proxy.questions import Questions
 from proxy.reading import Reader
 from proxy.status import Status
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from protocol.accept import ClientLogin
     from proxy.config import Config
+    from proxy.dsn import ServerUrl
     from proxy.sections import Database as Section
     from stats.slowlog import SlowRecord
 
@@ -133,6 +136,8 @@ class App:
             self._edge.listen(listener)
         self._tasks.spawn(Sweep(self._clients, self._status.pools, self._stats.loop_lag.observe).run(), "sweep")
         self._tasks.spawn(self._consoles.run(), "console")
+        names = Names(self._databases.values, self._url, lambda: self.config.pool.dns_ttl, look_up)
+        self._tasks.spawn(names.run(), "names")
         for name in self.config.databases:
             if name != "*":
                 self._warm(name)
@@ -310,6 +315,10 @@ class App:
         elif pool.target.secret != target.secret:
             pool.target = target  # the client has shown something newer
         return pool
+
+    def _url(self, name: str) -> ServerUrl | None:
+        entry = self.config.database(name)
+        return entry.url if entry is not None else None
 
     def _limit(self, pool: Pool) -> None:
         own = self.config.pool_of(pool.database)

@@ -127,12 +127,19 @@ class CatalogKeeper:
         self._wake = asyncio.Event()
         self._where: str | None = None  # the server's own address
         self._failing = False
+        self._moving = False
         database.on_suspect = self.suspect
+        database.on_moved = self.move
 
     def suspect(self) -> None:
         """Definitions may have changed, or there are marks to settle: look at once."""
         self._doubts += 1
         self._wake.set()
+
+    def move(self) -> None:
+        """The host's name leads elsewhere: look from there."""
+        self._moving = True
+        self.suspect()
 
     async def run(self) -> None:
         try:
@@ -172,6 +179,9 @@ class CatalogKeeper:
 
     async def _look(self) -> None:
         doubts = self._doubts
+        if self._moving:
+            self._moving = False
+            self._hang_up()
         if self._connection is None or self._connection.is_closed():
             user, password, name = self._login
             self._connection = await connect_own(self._url, user, password, name, "forebay catalog", self._timeout)

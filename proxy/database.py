@@ -90,6 +90,7 @@ class Database:
         self.unfit = False  # a standby, or sessions may begin above READ COMMITTED or as another role: nothing is kept
         self.blocks: set[Ledger] = set()  # sessions that have written in a transaction that is still open
         self.on_suspect: Callable[[], None] | None = None
+        self.on_moved: Callable[[], None] | None = None  # the name of its host leads elsewhere
         self.paths: dict[str, tuple[str, ...]] = {}  # user -> search_path by default, learnt with the catalog
         self._newest: Catalog | None = None
         self._number = 0
@@ -192,7 +193,7 @@ class Database:
         """The name leads to another server, or to none: what was learnt of the old one holds no more."""
         self.widen()
         self.catalog = self._newest = self.identity = None
-        self.on_suspect = None
+        self.on_suspect = self.on_moved = None
         self.paths.clear()
         self._views.clear()
         self.cache.purge()

@@ -115,6 +115,9 @@ class Pool(Section):
         30.0, description="A connection that was idle this long is tried before use; 0 = always."
     )
     cancel_timeout: Duration = Field(10.0, description="Passing a cancel request to a server; 0 = no limit.")
+    dns_ttl: Duration = Field(
+        15.0, description="How often it is looked whether names of servers lead elsewhere; 0 = never."
+    )
     retry_delay: Duration = Field(0.1, description="First pause after a failed connection; it then doubles.")
     retry_max: Duration = Field(5.0, description="Longest pause between attempts to connect.")
     rotate: Switch = Field(

@@ -21,7 +21,7 @@ from proxy.notify.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pool.connect import Opened, Target
+    from pool.connect import Address, Opened, Target
     from pool.plan import PoolLimits
 
 logger = logging.getLogger("forebay.notify")
@@ -59,6 +59,7 @@ class Hub:
         self._asked: list[Told] = []
         self._running: list[Told] | None = None  # None: no command is under way
         self._wire: Wire | None = None
+        self._place: tuple[Target, Address] | None = None
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # for the next attempt, or for the end of what is not needed
         self._deadline: asyncio.TimerHandle | None = None  # of the command under way
@@ -95,6 +96,11 @@ class Hub:
                 if not subscribers:
                     del self._wanted[channel]
         self._go_on()
+
+    @property
+    def where(self) -> tuple[Target, Address] | None:
+        """The host that its connection stands to."""
+        return self._place if self._wire is not None else None
 
     def reconnect(self) -> None:
         """The target is another one: go there."""
@@ -195,6 +201,7 @@ class Hub:
             self.lost(reason)
             return
         self._running = []
+        self._place = opened.target, opened.address
         wire = self._wire = Wire(opened, self)
         wire.start()
         if self._wire is wire:
