@@ -75,6 +75,7 @@ CASES: dict[str, list[tuple[int, str | bytes]]] = {
         *[(0, "BEGIN"), (0, "LISTEN {c}"), (1, TALK), (0, LOOK), (0, "COMMIT"), (0, LOOK)],
         *[(1, "NOTIFY {c}, 'after'"), (0, LOOK)],
     ],
+    "not before the commit of what one text began": [(0, "BEGIN; LISTEN {c}"), (1, TALK), (0, "COMMIT"), (0, LOOK)],
     "rolled back": [(0, "BEGIN"), (0, "LISTEN {c}"), (0, "ROLLBACK"), (1, TALK), (0, LOOK)],
     "commit of a failed one": [
         *[(0, "BEGIN"), (0, "LISTEN {c}"), (0, "SELECT 1/0"), (0, "COMMIT"), (1, TALK), (0, LOOK)],
