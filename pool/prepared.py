@@ -46,7 +46,7 @@ class Prepared:
     parameters: bytes = b""  # their types, known with the shape
 
     def parse_message(self, name: bytes, *, fresh: bool = True) -> bytes:
-        """A Parse for it, under this name. Not ``fresh``: by the types that clients count on, not those it would have now."""
+        """A Parse for it, under this name. Not ``fresh``: with the types of parameters that clients count on."""
         types = self.types if fresh or self.shape is None else self.parameters
         length = 4 + len(name) + 1 + len(self.query) + 1 + 2 + len(types)
         return b"P%b%b\0%b\0%b%b" % (pack(">I", length), name, self.query, pack(">H", len(types) // 4), types)
@@ -183,8 +183,8 @@ class ServerStatements:
         if self._unnamed is statement:
             self._unnamed_batch = -1
 
-    def unnamed_becomes(self, told: Prepared, statement: Prepared | None = None) -> None:
-        """The unnamed statement, which was ``statement``, is known to be as this client has been told."""
+    def unnamed_becomes(self, statement: Prepared, told: Prepared) -> None:
+        """The unnamed statement has been described: from now on it is the client's own copy, which says how."""
         if self._unnamed is statement:
             self._unnamed = told
 

@@ -363,6 +363,8 @@ class Session(asyncio.Protocol):
         if server is not None and turns:
             turn = turns[0]
             self.pool.cancel(server, lambda: self.down.server is server and turn in self.down.turns)
+        elif server is not None and self.uplink.stalled:
+            self.pool.cancel(server, lambda: self.down.server is server and self.uplink.stalled)
 
     def dismiss(self) -> None:
         """End the session between transactions, for a shutdown or because it has said goodbye."""

@@ -61,9 +61,10 @@ class Sweep:
 
     def _look(self, session: Session, now: float, limits: ClientLimits) -> None:
         turns = session.down.turns
-        if turns:
-            turn = turns[0]
-            over = now - turn.sent - limits.query if limits.query else -1.0
+        stalled = session.uplink.stalled
+        turn = turns[0] if turns else session.turn if stalled else None
+        if turn is not None:
+            over = now - (turn.sent or turn.started) - limits.query if limits.query else -1.0
             if over < 0:
                 return
             if self._cancelled.get(session) is not turn:
@@ -73,7 +74,7 @@ class Sweep:
                 session.refuse("57014", "canceling statement due to query timeout")
             return
         self._cancelled.pop(session, None)
-        if session.waiting or session.turn is not None:
+        if session.waiting or stalled or session.turn is not None:
             return
         idle = now - session.active_at
         server = session.down.server

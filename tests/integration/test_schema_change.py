@@ -19,6 +19,7 @@ from tests.integration.rotating import Both
 from tests.support import frames
 from tests.support.forebay import forebay_before
 from tests.support.frames import SYNC, bind, close, describe, execute, parse, query
+from tests.support.wire import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,6 +266,28 @@ async def test_pipelines_wait_where_they_must(both: Both) -> None:
     steps += [(number % 2, prepare if number == 3 else query("SELECT 2")) for number in range(4)]
     steps += [(1, run), (1, again), (0, use("long", "x" * 1_000_000)), (0, use("long", "x" * 1_000_000))]
     await both.same(steps)
+
+
+async def test_what_waits_to_be_seen_can_be_cancelled(both: Both) -> None:
+    """The server cannot describe it while somebody has the table for himself."""
+    async with both.direct.wire() as elsewhere, both.through.wire() as client:
+        await elsewhere.ask(query("DROP TABLE IF EXISTS locked; CREATE TABLE locked (x int)"))
+        await client.ask(parse("SELECT * FROM locked", "s") + describe("S", "s") + SYNC)
+        await elsewhere.ask(query("BEGIN; LOCK TABLE locked"))
+        for begin in (b"", query("BEGIN")):
+            if begin:
+                await client.ask(begin)
+            client.write(use("s"))
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'locked'::regclass AND NOT granted"
+            while await elsewhere.value(waiting) != "1":
+                pass
+            async with opened(both.through.host, both.through.port) as canceller:
+                canceller.write(frames.cancel_request(client.pid, client.key))
+                await canceller.rest()
+            assert frames.errors(await client.until("Z")) == ["57014"]
+        await elsewhere.ask(query("ROLLBACK"))
+        assert frames.tags(await client.ask(query("ROLLBACK"))) == "CZ"
+        assert frames.tags(await client.ask(use("s"))) == "2CZ"
 
 
 async def test_asyncpg_prepares_anew(both: Both) -> None:

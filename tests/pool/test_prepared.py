@@ -223,3 +223,35 @@ def test_no_bind_misses_and_no_parse_collides(depth: int, steps: list[tuple[str,
             world.answer(word)
     while world.way:
         world.answer("fine")
+
+
+def test_the_same_text_read_elsewhere_is_another_content() -> None:
+    registry = Registry(limit=10)
+    assert registry.intern(b"a", b"", b"") is not registry.intern(b"a", b"", b"datestyle=ISO, DMY")
+
+
+def test_what_is_prepared_after_a_change_is_new() -> None:
+    registry = Registry(limit=10, size=100)
+    first, second = registry.intern(b"a" * 60, b"", b""), registry.intern(b"b", b"", b"")
+    registry.retire(first)
+    registry.retire(first)
+    assert not registry.is_current(first)
+    assert registry.is_current(second)
+    third = registry.intern(b"a" * 60, b"", b"")
+    assert third is not first
+    registry.retire(first)
+    assert registry.is_current(third)
+    registry.renew()
+    assert len(registry) == 0
+    assert registry.intern(b"b", b"", b"").name not in (first.name, second.name, third.name)
+
+
+def test_what_is_not_as_it_should_be_is_parsed_again() -> None:
+    server, one = ServerStatements(), statement(1)
+    server.distrust(one)
+    assert server.presence(one, 1) is Presence.ABSENT
+    server.sent(one, 1)
+    server.proved(one, 1)
+    server.distrust(one)
+    assert server.presence(one, 1) is Presence.DOUBTFUL
+    assert len(server) == 1, "it is there, and will be closed in its turn"

@@ -90,3 +90,10 @@ def test_a_switch_does_what_it_says(connection: psycopg.Connection[tuple[str]]) 
     assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
     assert connection.execute("SELECT current_setting('app.user', true)").fetchone() == ("",)
     assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
+
+
+def test_texts_are_read_by_some_settings_and_not_by_others() -> None:
+    profiles = Profiles()
+    place = profiles.of({"datestyle": "ISO, DMY", "search_path": "a"}).place
+    assert profiles.of({"search_path": "a", "datestyle": "ISO, DMY", "work_mem": "1MB", "app.user": "7"}).place == place
+    assert len({place, profiles.of({"datestyle": "ISO, DMY"}).place, profiles.empty.place}) == 3
