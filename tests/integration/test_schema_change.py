@@ -15,6 +15,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from tests.integration.caching import Caching
 from tests.integration.rotating import Both
 from tests.support import frames
 from tests.support.forebay import forebay_before
@@ -206,6 +207,23 @@ async def test_an_answer_from_the_cache_has_the_shape_that_was_told(cached: Both
             assert frames.rows(await new.ask(use(f"n{number}"))) == [("1", "2", "3")]
             assert outdated(await old.ask(use("s")))
             assert outdated(await old.ask(use("")))
+
+
+async def test_an_answer_is_kept_under_the_shape_that_it_has(cached: Both) -> None:
+    """Although the statement was still another when the cache was asked: the change came from elsewhere just now."""
+    text = "SELECT * FROM filled WHERE x > $1::int"
+    async with cached.wires(cached.through, 8) as (old, new, *others), cached.direct.wire() as elsewhere:
+        await elsewhere.ask(query("CREATE TABLE filled AS SELECT 1 AS x"))
+        prepare = parse(text, "s") + describe("S", "s") + SYNC
+        await others[0].ask(prepare)
+        await Caching(cached.through).cached(lambda: others[0].ask(use("s", "0")))
+        await old.ask(prepare)  # as the catalog is now, of which nothing was known before
+        for other in others:
+            await other.ask(query("BEGIN"))
+        await elsewhere.ask(query("ALTER TABLE filled ADD y int DEFAULT 2"))
+        heard = await new.ask(parse(text, "n") + use("n", "-1"))
+        assert frames.rows(heard) == [("1", "2")], "on a server that never had the statement"
+        assert outdated(await old.ask(use("s", "-1")))
 
 
 async def test_constants_are_read_by_their_own_clients_settings(both: Both) -> None:
