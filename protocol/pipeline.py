@@ -172,7 +172,7 @@ class Pipeline:
         self.queue.append((kind, action, note, reply))
 
     def add_turn(self, shape: Shape, note: object, parsing: object = None) -> None:
-        """The requests of a usual turn, all to be passed on; ``parsing`` is its Parse's note. Only while not skipping."""
+        """The requests of a usual turn, all to be passed on; ``parsing`` is its Parse's note. Not while skipping."""
         self.batch += 1
         queue = self.queue
         if shape.parsed:
