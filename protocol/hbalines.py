@@ -61,8 +61,8 @@ def lines(text: str) -> Iterator[tuple[int, list[Field]]]:
         if fields:
             yield begin, fields
         begin, whole = 0, ""
-    if whole:
-        yield begin, _fields(whole, begin)
+    if whole and (fields := _fields(whole, begin)):  # the last line would go on
+        yield begin, fields
 
 
 def expanded(field: Field, read: ReadFile, depth: int = 0) -> Iterator[Word]:

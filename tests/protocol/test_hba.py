@@ -213,6 +213,11 @@ def test_a_line_that_is_not_understood_is_named(line: str, told: str) -> None:
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("end", [",\\", " \\", "# as before \\", "\\"])
+def test_a_last_line_that_would_go_on_and_says_nothing(end: str) -> None:
+    assert parsed("local all all trust\n" + end) == parsed("local all all trust")
+
+
 @given(st.text(st.sampled_from("local host all trust @dbs \"'\\\n\t,#/10.0.0.0=map x"), max_size=80))
 def test_any_text_is_a_file_or_an_error_with_a_line(text: str) -> None:
     assert 1 <= outcome(text) <= text.count("\n") + 1
