@@ -10,6 +10,7 @@ A test marked `every_loop` runs once on asyncio's own event loop and once on uvl
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 def pytest_configure(config: pytest.Config) -> None:
     """Make our own markers known."""
     config.addinivalue_line("markers", "every_loop: run on asyncio's own event loop and on uvloop")
+
+
+def pytest_collection_finish() -> None:
+    """Nobody need look again and again for garbage among thousands of collected tests: a fifth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(
