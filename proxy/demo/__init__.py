@@ -15,5 +15,6 @@ meter.py      what Forebay says of itself, read from /metrics and /api/status
 view.py       the live page in the terminal
 progress.py   the steps of preparing, told as they are taken
 summary.py    the last word: key=value lines for scripts
-main.py       the order of all this, signals, and taking everything down again
+signals.py    what a signal does where an event loop runs, and where none does
+main.py       the order of all this, and taking everything down again
 """

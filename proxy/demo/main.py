@@ -1,10 +1,10 @@
 """`forebay demo`: the order of things.
 
 Up: a cluster, its schema and rows, Forebay, visitors. Down, on every way out: visitors, Forebay,
-PostgreSQL, the temporary directory. Until the visitors run, a signal raises KeyboardInterrupt wherever we
-are; while they run it only sets an event, so that statements under way are answered; once we are going down
-it is ignored, because every step of that has a deadline of its own. The handlers are plain ones: an event
-loop's would fall back to the system's defaults when the loop closes, just before the children are stopped.
+PostgreSQL, the temporary directory. Until the visitors run, a signal raises KeyboardInterrupt (`signals.py`);
+while they run it only sets an event, so that statements under way are answered; once we are going down it is
+ignored, because every step of that has a deadline of its own. The handlers are plain ones: an event loop's
+would fall back to the system's defaults when the loop closes, just before the children are stopped.
 
 Standard output carries the summary alone; everything else is written to standard error.
 """
@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import uvloop
 from rich.console import Console
@@ -29,15 +29,11 @@ from proxy.demo.meter import Meter
 from proxy.demo.postgres import Postgres, PostgresError
 from proxy.demo.progress import Progress
 from proxy.demo.server import Forebay, ForebayError
+from proxy.demo.signals import finish, on_signals, raising_signals
 from proxy.demo.view import Page
 from proxy.demo.workload import CONNECTIONS, Workload
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-
 _TICK: Final = 1.0
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INTERRUPTED: Final = 130  # what a shell says of a program that Ctrl-C ended
 
 
@@ -48,7 +44,7 @@ def run(seconds: float | None, view: bool) -> int:
     the shop was open.
     """
     console = Console(stderr=True)
-    with _raising_signals():
+    with raising_signals():
         try:
             return _run(console, seconds, view and sys.stderr.isatty())
         except KeyboardInterrupt:
@@ -74,7 +70,7 @@ def _run(console: Console, seconds: float | None, view: bool) -> int:
                 opening = _open_shop(workload, forebay, seconds, _Screen(console, lines) if view else None)
                 period = runner.run(opening)
         finally:
-            _on_signals(signal.SIG_IGN)
+            on_signals(signal.SIG_IGN)
         if workload.tally.errors:
             progress.say(children.tail(forebay.log))
         progress.say("stopping")
@@ -97,12 +93,12 @@ def _prepare(stack: contextlib.ExitStack, progress: Progress) -> tuple[Postgres,
         database.create()
     with progress.step("start PostgreSQL"):
         stack.enter_context(postgres.running(database))
-        asyncio.run(shop.create_database(database, login))
+        finish(shop.create_database(database, login))
     upstream = database.url(login.user, login.password, login.database)
-    asyncio.run(shop.load(upstream, lambda name: progress.step(f"fill the shop: {name}")))
+    finish(shop.load(upstream, lambda name: progress.step(f"fill the shop: {name}")))
     with progress.step("start Forebay"):
         forebay = stack.enter_context(server.running(Forebay(home, login), upstream))
-        asyncio.run(forebay.wait_ready())
+        finish(forebay.wait_ready())
     return database, forebay
 
 
@@ -131,7 +127,7 @@ async def _open_shop(
 ) -> summary.Period:
     """Let the visitors in until the time is over or a signal comes."""
     loop = asyncio.get_running_loop()
-    _on_signals(lambda _signum, _frame: loop.call_soon_threadsafe(workload.stop.set))
+    on_signals(lambda _signum, _frame: loop.call_soon_threadsafe(workload.stop.set))
     async with Meter(forebay.http, forebay.login.database) as meter:
         before = await meter.read()
         began = time.perf_counter()
@@ -158,26 +154,3 @@ async def _show(screen: _Screen, page: Page, meter: Meter, visits: asyncio.Task[
             await asyncio.wait([visits], timeout=_TICK)
             page.tick(time.perf_counter() - began, await meter.read())
             live.refresh()
-
-
-@contextlib.contextmanager
-def _raising_signals() -> Iterator[None]:
-    """Make every signal that ends us raise KeyboardInterrupt, also one that our parent made us ignore."""
-
-    def interrupt(_signum: int, _frame: FrameType | None) -> None:
-        # once is enough: a second one must not break what takes everything down
-        _on_signals(signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    earlier = {signum: signal.getsignal(signum) for signum in _SIGNALS}
-    _on_signals(interrupt)
-    try:
-        yield
-    finally:
-        for signum, handler in earlier.items():
-            signal.signal(signum, handler)
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    for signum in _SIGNALS:
-        signal.signal(signum, handler)
