@@ -125,8 +125,9 @@ class Server(asyncio.Protocol):
         if pipeline.plain is not None and self.owner is not None:
             rows = pipeline.receive_plain(data)
             if rows >= 0:
-                if pipeline.proved:
-                    self._record(pipeline)
+                for note in pipeline.proved:
+                    cast("Note", note).proved()
+                pipeline.proved.clear()
                 self.owner.server_answered(data, rows)
                 return
         try:

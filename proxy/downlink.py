@@ -113,6 +113,7 @@ class Downlink:
             turn.text,
             None,
             rows,
+            turn.reason,
         )
         session.active_at = now
         uplink = session.uplink
@@ -178,6 +179,7 @@ class Downlink:
             turn.text,
             turn.parameters,
             finished.rows,
+            turn.reason,
         )
         session.active_at = now
         if idle:

@@ -296,11 +296,9 @@ class Session(asyncio.Protocol):
                 self.ears = self.ledger.ears = attend(self)
 
     def count_bypass(self, turn: Turn, known: Known, judgement: Judgement) -> None:
-        """A turn that the cache was not asked about: count why, if it is a read."""
+        """A turn that the cache was not asked about: say why, if it is a read."""
         if known.plain_read:
-            database = self.database
-            reason = turn.reason or (judgement.bypass if database.caching else "off") or "transaction"
-            database.stats.bypass(database.counters, reason)
+            turn.reason = turn.reason or (judgement.bypass if self.database.caching else "off") or "transaction"
         else:
             turn.outcome = Outcome.WRITE
 

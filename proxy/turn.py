@@ -69,7 +69,7 @@ class Turn:
     text: bytes | None = None
     parameters: bytes | None = None
     outcome = Outcome.BYPASS
-    reason: str | None = None  # why the cache was not asked, if the statement itself does not say
+    reason: str | None = None  # why the cache was not asked
     sqlstate: str | None = None
     effects: Effects | None = None
     mark: Mark | None = None

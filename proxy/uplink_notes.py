@@ -74,13 +74,18 @@ class Registered(Naming):
     __slots__ = ("_server", "_statement", "sent")
 
     def __init__(self, uplink: Uplink, name: bytes, statement: Prepared, server: Server) -> None:
-        super().__init__(uplink, name, server.pipeline.batch)
+        self._uplink = uplink
+        self._name = name
+        self._before = uplink.statements.get(name)
+        self._next = None
+        self.batch = server.pipeline.batch
         self._statement = statement
         self._server = server
         self.sent = True
 
     def proved(self) -> None:
-        super().proved()
+        if self._uplink.doubtful.get(self._name) is self:
+            del self._uplink.doubtful[self._name]
         if self.sent:
             if self._name:
                 self._server.statements.proved(self._statement, self.batch)

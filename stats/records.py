@@ -16,7 +16,7 @@ class Outcome(IntEnum):
     MISS = 1
     """Cacheable, not in the cache, so asked of a server."""
     BYPASS = 2
-    """A read that the cache may not answer; `Stats.bypass` counts why."""
+    """A read that the cache may not answer; `Stats.finish` is told why."""
     WRITE = 3
     """Not a question to the cache: it writes, defines, or controls a transaction."""
     LOCAL = 4

@@ -32,11 +32,12 @@ MAX_SQLSTATES: Final = 200
 
 _SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}")
 _HIT: Final = Outcome.HIT
+_BYPASS: Final = Outcome.BYPASS
 BATCH: Final = 128
 """Turns that are counted together."""
 
-_Note = tuple[DatabaseStats, "DigestStats | None", str, float, float, float, Outcome, int]
-"""A turn to be counted: database, digest, application, seconds (queue, server, total), outcome, rows."""
+_Note = tuple[DatabaseStats, "DigestStats | None", str, float, float, float, Outcome, int, "str | None"]
+"""A turn to be counted: database, digest, application, seconds (queue, server, total), outcome, rows, reason."""
 
 
 class Stats:
@@ -135,15 +136,17 @@ class Stats:
         statement: bytes | None = None,
         parameters: bytes | None = None,
         rows: int = 0,
+        reason: str | None = None,
     ) -> None:
         """Count a turn that ended; the hot call, once per turn.
 
         `queue`, `server`, `total` are seconds. A `server` of 0 says that no server was asked; a `queue` above
-        0 counts even then (the client gave up waiting). `statement` and `parameters` are only looked at when
+        0 counts even then (the client gave up waiting). `reason` says why a read was not a question to the
+        cache; reasons are a fixed few. `statement` and `parameters` are only looked at when
         the turn is slow. An error is counted here: do not call `error` for the same one.
         """
         notes = self._notes
-        notes.append((db, digest, application, queue, server, total, outcome, rows))
+        notes.append((db, digest, application, queue, server, total, outcome, rows, reason))
         if sqlstate is not None or total >= self._slow:
             self.settle()
             app = db.application(application)
@@ -169,6 +172,7 @@ class Stats:
         total: float,
         outcome: Outcome,
         rows: int,
+        reason: str | None,
     ) -> None:
         if not total >= 0.0:  # also what is not a number; a counter must never go back
             total = 0.0
@@ -197,6 +201,8 @@ class Stats:
             digest.server += server
             if not queue > 0.0:
                 db.queue.counts[0] += 1
+        if reason is not None and outcome is _BYPASS:
+            db.bypasses[reason] = db.bypasses.get(reason, 0) + 1
         if outcome is _HIT:
             db.hit.counts[slot] += 1
             db.hit.sum += total
@@ -224,10 +230,6 @@ class Stats:
             db.slow += 1
             turn.digest.slow += 1
             self.slowlog.note(turn)
-
-    def bypass(self, db: DatabaseStats, reason: str) -> None:
-        """Count why a turn was not a question to the cache; besides `finish`. Reasons are a fixed few."""
-        db.bypasses[reason] = db.bypasses.get(reason, 0) + 1
 
     def invalidation(self, db: DatabaseStats, cause: str) -> None:
         """Count an invalidation of cached answers. Causes are a fixed few."""

@@ -7,6 +7,10 @@ from stats.snapshot import as_json, rates, take
 from stats.stats import Stats
 
 
+def read_past(stats: Stats, reason: str) -> None:
+    stats.finish(stats.database("shop"), None, "ann", "web", 0.0, 0.0, 0.0, Outcome.BYPASS, reason=reason)
+
+
 def work(stats: Stats, name: str, count: int, total: float, outcome: Outcome) -> None:
     db, digest = stats.database(name), stats.digest(f"d-{name}", "select $1")
     for _ in range(count):
@@ -17,11 +21,11 @@ def work(stats: Stats, name: str, count: int, total: float, outcome: Outcome) ->
 def test_a_snapshot_does_not_change() -> None:
     stats = Stats(10.0)
     work(stats, "shop", 3, 0.01, Outcome.MISS)
-    stats.bypass(stats.database("shop"), "locking")
+    read_past(stats, "locking")
     before = take(stats)
     kept = json.dumps(as_json(before))
     work(stats, "shop", 3, 0.01, Outcome.HIT)
-    stats.bypass(stats.database("shop"), "locking")
+    read_past(stats, "locking")
     stats.error("23505")
     assert json.dumps(as_json(before)) == kept
 

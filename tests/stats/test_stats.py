@@ -91,12 +91,13 @@ def test_a_kept_digest_that_was_evicted_counts_on() -> None:
 
 def test_reasons_are_counted_by_database(stats: Stats) -> None:
     shop, crm = stats.database("shop"), stats.database("crm")
-    stats.bypass(shop, "locking")
-    stats.bypass(shop, "locking")
-    stats.bypass(crm, "temp")
+    for db, reason in ((shop, "locking"), (shop, "locking"), (crm, "temp"), (crm, None)):
+        stats.finish(db, None, "ann", "web", 0.0, 0.1, 0.2, Outcome.BYPASS, reason=reason)
+    stats.finish(crm, None, "ann", "web", 0.0, 0.1, 0.2, Outcome.MISS, reason="in_doubt")
     stats.invalidation(shop, "write")
     stats.pin("temp_table")
     stats.pin("temp_table")
+    stats.settle()
     assert shop.bypasses == {"locking": 2}
     assert crm.bypasses == {"temp": 1}
     assert shop.invalidations == {"write": 1}
