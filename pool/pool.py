@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pool.connect import ServerUnavailable, Target, open_server, send_cancel
 from pool.errors import PoolClosed, PoolError, QueueTimeout
+from pool.outlet import Outlets
 from pool.plan import PoolLimits, Situation, retry_delay, to_close, to_open
 from pool.prepared import Registry
 from pool.quota import Quota, admit, must_yield, share
@@ -70,6 +71,7 @@ class Pool:
         self.base: dict[str, str] = {}  # what the newest connection reported at login
         self._clock = clock
         self._tasks = tasks
+        self.outlets = Outlets()
         self._idle: deque[Server] = deque()
         self._servers: set[Server] = set()
         self._waiters: dict[Waiter, float] = {}
@@ -112,8 +114,7 @@ class Pool:
         if now - server.idle_since >= self.limits.check_after_idle:
             return None
         idle.remove(server) if self.limits.rotate else idle.pop()
-        server.owner = owner
-        server.leased_at = now
+        server.take(owner, now)
         self.counters.leases += 1
         return server
 
@@ -232,6 +233,7 @@ class Pool:
         life = limits.lifetime * (1.0 - limits.lifetime_jitter * random.random()) if limits.lifetime else 0.0
         server = Server(self, opened, opened.target, now, now + life if life else 0.0)
         server.generation = generation
+        server.transport = self.outlets.outlet(opened.transport)
         self._servers.add(server)
         if self.base != server.base:
             self.base = server.base

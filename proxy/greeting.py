@@ -185,7 +185,7 @@ class Greeter(asyncio.Protocol):
             profile = self._pool.profiles.changed(profile, APPLICATION, application)
         number = self._clients.number()
         session = Session(
-            self._transport,
+            self._pool.outlets.outlet(self._transport),
             self._database,
             self._pool,
             self._clients,
