@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import time
@@ -68,6 +69,7 @@ def run(config: Config, reload: Callable[[], Config]) -> int:
     except UNUSABLE as error:
         logger.error("cannot start: %s", error)
         return 2
+    gc.freeze()  # what has been imported stays: the collector need not look at it again and again
     return loop.run(App(config, access, reload).serve())
 
 
