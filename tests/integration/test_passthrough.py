@@ -65,8 +65,11 @@ def test_keys_outlive_a_reload_and_their_connections(through: Forebay, postgres:
     with psycopg.connect(through.dsn("postgres", "keyed", PASSWORD), autocommit=True) as connection:
         through.configure({"pool": {"size": 7}})
         through.reload()
-        pids = postgres.execute("SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'keyed'")
+        pids = postgres.execute(
+            "SELECT pid, pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'keyed'"
+        )
         assert pids
+        assert who(through, "keyed") == "keyed"  # by then it has been noticed that they are gone
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         assert row is not None
         assert row[0] not in [pid for pid, _ in pids]

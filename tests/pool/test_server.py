@@ -196,7 +196,10 @@ async def test_a_copy_is_broken_off(pool: Pool, extended: bool, begun: bool) -> 
         await reached(lambda: server.pipeline.copy_in)
         server.transport.write(frames.frame("d", b"1\n"))
     server.give_back()
-    customer = await next_owner(pool, server)
+    customer = Customer(pool).ask()
+    # If our cancel request comes between CopyInResponse and the early Sync, the server answers that Sync, which it
+    # ignores else: one answer too many, so that the connection is closed. That is as clean.
+    assert await customer.server() is server or (extended and not begun and server.closed)
     assert await customer.value("SELECT count(*) FROM copied") == "0"
 
 
