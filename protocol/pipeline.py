@@ -28,11 +28,11 @@ NoticeResponse, NotificationResponse and ParameterStatus may come at any time an
 *Skip until Sync.* After an error in the extended protocol the server ignores everything up to Sync. If the queue holds
 no SYNC yet, the machine goes on skipping: requests added meanwhile are dropped at once, as the server does.
 
-*COPY in.* Between CopyInResponse and CopyDone/CopyFail the server ignores Sync. A Sync that was sent before the
-client could know (libpq sends Execute and Sync together) therefore gets no answer: it leaves the queue when
-CopyInResponse arrives. A Sync during the copy must not be sent at all (``take_sync`` says so); if the copy then
-fails, the server waits for a Sync that it has not got: ``owes_sync`` tells the caller to send one. A CopyDone that
-was sent before CopyInResponse arrived stands in the queue as COPY_END, so that Syncs behind it keep their answers.
+*COPY in.* Between CopyInResponse and CopyDone/CopyFail (``copy_in``) the server ignores Sync, and none must be sent.
+One that is on its way when CopyInResponse arrives gets no answer and leaves the queue; unless the copy fails before
+the server has read it, which nobody can see from here, so that after such a failure the conversation is lost. The
+caller therefore sends no Sync before it knows whether a copy begins. A CopyDone that was sent before CopyInResponse
+arrived stands in the queue as COPY_END, so that Syncs behind it keep their answers.
 
 *Streaming.* Rows, copy data and anything longer than ``HOLD`` are passed on as they arrive; short messages are held
 until they are complete, because their content decides. The machine does no I/O and knows no clock.
@@ -96,7 +96,9 @@ class Pipeline:
         "_held",
         "_stream_forward",
         "_stream_left",
+        "_unsure",
         "batch",
+        "copy_began",
         "copy_in",
         "dropped",
         "errors",
@@ -105,7 +107,6 @@ class Pipeline:
         "last_tag",
         "mute",
         "notices",
-        "owes_sync",
         "parameters",
         "plain",
         "proved",
@@ -114,7 +115,6 @@ class Pipeline:
         "skipping",
         "status",
         "swallowed_errors",
-        "withheld_syncs",
     )
 
     def __init__(self) -> None:
@@ -123,8 +123,7 @@ class Pipeline:
         self.skipping = False  # an extended error happened and no Sync has been sent since
         self.plain: Shape | None = None  # set while all that is outstanding may be a plain turn, see plain.py
         self.copy_in = False  # the server is reading CopyData and has not been sent CopyDone or CopyFail
-        self.withheld_syncs = 0
-        self.owes_sync = False
+        self.copy_began = False  # since the caller last said that none had
         self.batch = 0  # counts Sync, Query and FunctionCall: requests of one batch succeed or fail together
         self.last_tag = b""
         self.mute = False  # notifications go to nobody
@@ -141,6 +140,7 @@ class Pipeline:
         self._held = b""
         self._stream_left = 0
         self._stream_forward = True
+        self._unsure = False  # a Sync was on its way when a copy began that has not ended well
 
     # -- what is sent ---------------------------------------------------------------------------------------------
 
@@ -189,18 +189,10 @@ class Pipeline:
         self.queue.append((kind, FAKE, note, reply))
         self._fakes += 1
 
-    def take_sync(self) -> bool:
-        """May a Sync be sent now? During COPY in the server would ignore it, and we remember that it is owed."""
-        if self.copy_in:
-            self.withheld_syncs += 1
-            return False
-        return True
-
     def copy_ended(self) -> bool:
         """CopyDone or CopyFail from the client: True if it must be sent on, False if there is no copy to end."""
         if self.copy_in:
             self.copy_in = False
-            self.withheld_syncs = 0
             return True
         if not self.queue:
             return False
@@ -320,8 +312,7 @@ class Pipeline:
         if rule in (END_LOOK, WITHIN_LOOK):
             if rule == END_LOOK:
                 queue.popleft()
-            self.copy_in = False
-            self.withheld_syncs = 0
+            self.copy_in = self._unsure = False
             if tag == 0x5A:
                 return self._ready(data, body, end, action, note)
             if tag == 0x43:
@@ -361,8 +352,9 @@ class Pipeline:
 
     def _error(self, action: int, reply: bytes) -> int:
         queue = self.queue
-        copying = self.copy_in
         self.copy_in = False
+        if self._unsure:
+            raise RemoteProtocolError("a COPY failed with a Sync sent ahead: nobody knows how often it will answer")
         if queue and queue[0][0] in EXTENDED:
             self.failed.append(queue[0][2])
             while queue and queue[0][0] != SYNC:
@@ -372,20 +364,17 @@ class Pipeline:
                 if note is not None:
                     self.dropped.append(note)
             self.skipping = not queue
-            if copying and self.skipping and self.withheld_syncs:
-                self.owes_sync = True
-            self.withheld_syncs = 0
             if not (reply and _UNKNOWN_NAME in self.errors[-1]):
                 return FORWARD  # an injected Parse that fails is the failure of what it was injected for
             self.errors[-1] = reply[5:]
             queue.appendleft((BIND, FAKE, None, reply))
             self._fakes += 1
             return SWALLOW
-        self.withheld_syncs = 0
         return action
 
     def _copy_begins(self) -> None:
         queue = self.queue
+        self.copy_began = True
         while len(queue) > 1:
             following = queue[1][0]
             if following == COPY_END:
@@ -397,4 +386,5 @@ class Pipeline:
             if queue[1][2] is not None:
                 self.dropped.append(queue[1][2])
             del queue[1]
+            self._unsure = True
         self.copy_in = True

@@ -80,12 +80,7 @@ class Downlink:
                 out = session.ears.passing(out, over=False)
             if out:
                 session.transport.write(out)
-            if pipeline.owes_sync:
-                pipeline.owes_sync = False
-                session.uplink.open = False
-                pipeline.add(SYNC, session.sync(server))
-                server.transport.write(_SYNC)
-            elif not pipeline.queue:
+            if not pipeline.queue:
                 self.rest(server)
         if session.uplink.stalled and not session.closing:
             session.go_on()

@@ -62,13 +62,16 @@ _NOISY = frozenset(
 )
 """Kinds that somebody wants to hear of."""
 
+_COPIES = frozenset((Kind.COPY_FROM, Kind.UNKNOWN))
+"""What may be answered by CopyInResponse."""
+
 _PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALUES", b"COPY"))
 
 
 class Known:
     """A statement shape. Compared by identity."""
 
-    __slots__ = ("blind", "digest", "facts", "listens", "moves", "noisy", "plain_read", "unwatched")
+    __slots__ = ("blind", "copies", "digest", "facts", "listens", "moves", "noisy", "plain_read", "unwatched")
 
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
@@ -79,9 +82,11 @@ class Known:
             or facts.settings
             or facts.taints
             or facts.kind in _NOISY
+            or facts.kind in _COPIES
             or any(call.function.name == "pg_notify" for call in facts.functions)
             or facts.statements
         )
+        self.copies = any(part.kind in _COPIES for part in facts.statements or (facts,))
         self.moves = any(change.name.lower() in _PLACES for change in facts.settings)
         self.listens = any(part.kind is Kind.LISTEN for part in facts.statements or (facts,))
         self.plain_read = is_plain_read(facts)

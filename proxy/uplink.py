@@ -12,6 +12,9 @@ What the client believes (``statements``) changes when its message is sent and i
 message, because later messages of the same batch rely on it. A later batch does not: what refers to a name that an
 unanswered earlier batch made or closed waits for that answer (``stalled``).
 
+A Sync behind a statement that may begin a COPY from the client (``copying``) waits until it is known whether it does:
+within a copy the server ignores it, and answers it if the copy fails too early. Drivers send it with the Execute.
+
 Long messages: Query and Parse are needed whole. Bind and CopyData stream: once the names of a Bind are there, the
 rest is passed on as it comes. ``left`` is what is still to come.
 """
@@ -49,7 +52,7 @@ from proxy.uplink_notes import (
     without_unnamed,
 )
 from proxy.uplink_shapes import Learned, Told, Waits, close, compare, provide, provide_unnamed, steady
-from proxy.usual import execution_of, execution_shape, read_bound
+from proxy.uplink_usual import send_execution
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 _PARSE_COMPLETE = build.parse_complete()
 _CLOSE_COMPLETE = build.close_complete()
+_FLUSH = build.flush()
 STREAM = 64 * 1024
 """Bytes; a longer Bind is not waited for."""
 _KINDS = {
@@ -81,8 +85,9 @@ class Uplink:
     """One session's way up. ``conductor`` is the session: it knows turns, effects and limits."""
 
     __slots__ = (
-        "_conductor",
         "_max_message",
+        "conductor",
+        "copying",
         "doubtful",
         "left",
         "misfit",
@@ -94,12 +99,13 @@ class Uplink:
     )
 
     def __init__(self, conductor: Conductor, max_message: int) -> None:
-        self._conductor = conductor
+        self.conductor = conductor
         self._max_message = max_message
         self.statements: dict[bytes, Prepared] = {}  # by the client's names; b"" is the unnamed one
         self.doubtful: dict[bytes, Naming] = {}  # names whose last Parse or Close is not answered
         self.stalled = False  # a message must wait until a doubt is settled
         self.misfit: Prepared | None = None  # what the waiting message needs is no longer what the client was told
+        self.copying: bytes | None = None  # what makes the server say whether a copy begins, when one may
         self.portals: dict[bytes, tuple[Known, Prepared]] = {}
         self.open = False  # a batch of the extended protocol has begun and its Sync has not come
         self.left = 0  # bytes of a streamed message that are still to come
@@ -114,7 +120,7 @@ class Uplink:
         """
         size = len(data)
         usual = data[0] == tags.BIND and size > 5 and not (self.left or self.doubtful)
-        if usual and (whole := self._execution(data, size, server)) is not None:
+        if usual and (whole := send_execution(self, data, size, server)) is not None:
             return whole, size, 5
         up: list[bytes] = []
         position = start = 0
@@ -173,34 +179,11 @@ class Uplink:
 
     def _wait(self, up: list[bytes], before: bytes, wait: Waits) -> int:
         up += (before, wait.ahead)
-        turn = self._conductor.turn
+        turn = self.conductor.turn
         if turn is not None:
             turn.fill = None  # the statement may turn out to be another one than was asked for in the cache
-        self.stalled = self.open = True
+        self.stalled = True
         return FAR
-
-    def _execution(self, data: bytes, size: int, server: Server) -> bytes | None:
-        """What drivers send all day, in one go: Bind of a named statement to the unnamed portal, perhaps Describe,
-        Execute of all rows, Sync. None if it is anything else, or if there is more to it.
-        """
-        tail = execution_of(data)
-        end = size - tail
-        name_end = read_bound(data, end) if tail else 0
-        if not name_end:
-            return None
-        pipeline = server.pipeline
-        statement = self.statements.get(data[6:name_end])
-        if statement is None or pipeline.skipping or pipeline.copy_in:
-            return None
-        if server.statements.presence(statement, pipeline.batch) is not Presence.PRESENT:
-            return None
-        conductor = self._conductor
-        known = conductor.bound(statement)
-        self.portals[b""] = (known, statement)
-        conductor.executes(known, statement.query, server, partial=False)
-        self.open = False
-        pipeline.add_turn(execution_shape(tail), conductor.sync(server))
-        return bind_message(b"", statement.bind_name, data, name_end + 1, size, end)
 
     # Each of these returns what replaces the message, or None to pass it on as it is.
 
@@ -211,18 +194,33 @@ class Uplink:
             self.statements.pop(b"", None)  # a simple Query drops the unnamed statement
             self.doubtful.pop(b"", None)
             server.statements.unnamed_lost()
-        turn = self._conductor.query(text, server)
+        turn = self.conductor.query(text, server)
         server.pipeline.add(QUERY, turn)
+        self.copying = None
+        if turn.known is not None and turn.known.copies:
+            self._may_copy(server)
         return None
 
     def _sync(self, length: int, server: Server) -> bytes | None:
         if length != 4:
             raise RemoteProtocolError("invalid Sync message")
-        if not server.pipeline.take_sync():
+        pipeline = server.pipeline
+        if self.copying is not None:
+            if pipeline.queue and not pipeline.copy_began:
+                ahead, self.copying = self.copying, b""
+                raise Waits(ahead)
+            waited, self.copying = not self.copying, None
+            if waited and pipeline.copy_began:  # and may have failed already
+                return b""
+        if pipeline.copy_in:
             return b""
         self.open = False
-        server.pipeline.add(SYNC, self._conductor.sync(server))
+        pipeline.add(SYNC, self.conductor.sync(server))
         return None
+
+    def _may_copy(self, server: Server) -> None:
+        self.copying = _FLUSH
+        server.pipeline.copy_began = False
 
     def _bind(self, data: bytes, body: int, available: int, end: int, server: Server) -> bytes | None:
         portal, name, rest = read_bind(data, body, end)
@@ -241,10 +239,10 @@ class Uplink:
                 return before + bind_message(portal, foreign + b"\0", data, rest, available, end)
             return None
         injected = (provide if name else provide_unnamed)(statement, server, self)
-        known = self._conductor.bound(statement)
+        known = self.conductor.bound(statement)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
-            self._conductor.executes(known, statement.query, server, partial=True)
+            self.conductor.executes(known, statement.query, server, partial=True)
         server.pipeline.add(BIND)
         if not name:
             return injected + data[body - 5 : available] if injected else None
@@ -256,9 +254,11 @@ class Uplink:
         self.open = True
         bound = self.portals.get(portal)
         if bound is not None:
-            self._conductor.executes(bound[0], bound[1].query, server, partial=max_rows != 0)
+            if bound[0].copies:
+                self._may_copy(server)
+            self.conductor.executes(bound[0], bound[1].query, server, partial=max_rows != 0)
         elif not server.pipeline.skipping:
-            self._conductor.executes_unknown(server)
+            self.conductor.executes_unknown(server)
         server.pipeline.add(EXECUTE)
         return None
 
@@ -271,14 +271,15 @@ class Uplink:
         if tag == tags.CLOSE:
             return self._close(data, body, end, server)
         if tag == tags.FLUSH:
-            self._conductor.answer(pipeline.take_fakes())
+            self.conductor.answer(pipeline.take_fakes())
             return b"" if pipeline.copy_in else None
         if tag == tags.COPY_DATA:
             return None if pipeline.queue else b""
         if tag in (tags.COPY_DONE, tags.COPY_FAIL):
+            self.copying = None
             return None if pipeline.copy_ended() else b""
         if tag == tags.FUNCTION_CALL:
-            pipeline.add(FUNCTION, self._conductor.function(server))
+            pipeline.add(FUNCTION, self.conductor.function(server))
             return None
         if tag == tags.TERMINATE:
             raise Terminated
@@ -288,7 +289,7 @@ class Uplink:
         name, query, types = read_parse(data, body, end)
         pipeline = server.pipeline
         self.open = True
-        statement = server.pool.registry.intern(query, types, self._conductor.profile.place)
+        statement = server.pool.registry.intern(query, types, self.conductor.profile.place)
         if name and name in self.statements:
             foreign = foreign_name(name)
             server.statements.strays.add(foreign)
@@ -318,7 +319,7 @@ class Uplink:
         if not pipeline.skipping:
             server.statements.sent(statement, pipeline.batch)
         message = before + statement.parse_message(statement.name)
-        if not steady(self._conductor.bound(statement)):
+        if not steady(self.conductor.bound(statement)):
             return message
         pipeline.add(DESCRIBE_STATEMENT, Learned(server, statement), SWALLOW)
         return message + build.describe("S", statement.name)
@@ -339,9 +340,7 @@ class Uplink:
             return before + data[body - 5 : end] if before else None
         if not name:
             before = provide_unnamed(statement, server, self)
-            told = (
-                Told(self, server, statement) if statement.name and steady(self._conductor.bound(statement)) else None
-            )
+            told = Told(self, server, statement) if statement.name and steady(self.conductor.bound(statement)) else None
             server.pipeline.add(DESCRIBE_STATEMENT, told)
             return before + data[body - 5 : end] if before else None
         before = provide(statement, server, self)
@@ -371,7 +370,7 @@ class Uplink:
         kind = _KINDS.get(tag)
         if kind is None:
             raise
-        server.pipeline.add(kind, self._conductor.query(b"", server) if kind == QUERY else None)
+        server.pipeline.add(kind, self.conductor.query(b"", server) if kind == QUERY else None)
         return None
 
     def _stream(self, tag: int, data: bytes, position: int, end: int, server: Server) -> bytes | None:

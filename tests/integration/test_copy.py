@@ -202,3 +202,80 @@ async def test_client_leaves_in_the_middle_of_copy_out(target: Target) -> None:
                 return
             await asyncio.sleep(0.05)
         pytest.fail("the abandoned COPY still runs")
+
+
+EARLY = frames.parse("COPY copied FROM STDIN") + frames.bind() + frames.execute() + SYNC
+"""As libpq sends it: it cannot know yet that its Sync will be ignored."""
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["hasty", "waits"])
+async def test_a_sync_before_the_copy_begins_gets_no_answer(target: Target, waits: bool) -> None:
+    async with target.wire() as wire:
+        wire.write(EARLY)
+        if waits:
+            assert frames.tags(await wire.until("G")) == "12G"
+        answer = await wire.ask(rows(0, 10), COPY_DONE, SYNC)
+        assert frames.tags(answer) == "CZ" if waits else "12GCZ"
+        assert copied(target) == 10
+        assert await wire.value("SELECT 'alive'") == "alive"
+
+
+async def test_a_sync_before_a_copy_that_fails_on_its_data(target: Target) -> None:
+    async with target.wire() as wire:
+        wire.write(EARLY)
+        await wire.until("G")
+        answer = await wire.ask(frame("d", b"no number\n"), rows(0, 10), COPY_DONE, SYNC)
+        assert frames.tags(answer) == "EZ"
+        assert await wire.value("SELECT 'alive'") == "alive"
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("COPY nowhere FROM STDIN", "12EZ"),
+        ("COPY copied FROM STDIN (FREEZE, FREEZE)", "12EZ"),
+        ("COPY copied FROM PROGRAM 'echo 1'", "12CZ"),
+    ],
+)
+async def test_a_sync_before_a_copy_that_never_begins_is_answered(target: Target, text: str, tags: str) -> None:
+    async with target.wire() as wire:
+        answer = await wire.ask(frames.parse(text), frames.bind(), frames.execute(), SYNC)
+        assert frames.tags(answer) == tags
+        assert await wire.value("SELECT 'alive'") == "alive"
+
+
+async def test_a_sync_before_a_copy_that_fails_at_once(target: Target) -> None:
+    """PostgreSQL says that the copy begins, fails before it has read anything, and then answers the early Sync, too:
+    one ReadyForQuery more than there should be, with which libpq would end its next query."""
+    for statement in (
+        "CREATE OR REPLACE FUNCTION no_rows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'",
+        "CREATE OR REPLACE TRIGGER no_rows BEFORE INSERT ON copied EXECUTE FUNCTION no_rows()",
+    ):
+        target.cluster.execute(statement, database=target.database)
+    try:
+        async with target.wire() as wire, target.wire() as other:
+            for _ in range(20):
+                wire.write(EARLY)
+                await wire.until("G")
+                wire.write(rows(0, 10), COPY_DONE, SYNC)
+                if target.forebay is None:
+                    assert frames.tags(await wire.until("Z")) == "EZ"
+                    assert frames.tags(await wire.until("Z")) == "Z"
+                else:
+                    assert frames.tags(await wire.until("Z")) == "EZ"
+                assert await other.value("SELECT 'other'") == "other"
+                assert await wire.value("SELECT 'alive'") == "alive"
+    finally:
+        target.cluster.execute("DROP TRIGGER no_rows ON copied", database=target.database)
+
+
+async def test_a_query_behind_a_copy_and_its_sync(target: Target) -> None:
+    """What is asked next waits for the end of the copy, or for its failure."""
+    async with target.wire() as wire:
+        wire.write(EARLY, rows(0, 10), COPY_DONE, SYNC, frames.extended("SELECT 'next'"))
+        assert frames.tags(await wire.until("Z")) == "12GCZ"
+        assert frames.rows(await wire.until("Z")) == [("next",)]
+        missing = frames.parse("COPY nowhere FROM STDIN") + frames.bind() + frames.execute() + SYNC
+        wire.write(missing, frames.extended("SELECT 'next'"))
+        assert frames.tags(await wire.until("Z")) == "12EZ"
+        assert frames.rows(await wire.until("Z")) == [("next",)]

@@ -16,6 +16,7 @@ from pool.stream import Stream
 from pool.tasks import Tasks
 from protocol.errors import RemoteProtocolError
 from protocol.replies import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FAKE, FORWARD, PARSE, QUERY, SWALLOW, SYNC
+from proxy.inbox import FAR
 from proxy.knowledge import Statements
 from proxy.turn import Turn
 from proxy.uplink import STREAM, Terminated, Uplink
@@ -271,6 +272,28 @@ def test_copy_data_streams_while_somebody_reads_it_and_is_dropped_else() -> None
     talk.say(query("COPY t FROM STDIN"))
     assert talk.say(data[:100]) + talk.say(data[100:]) == data
     assert talk.say(frames.COPY_DONE) == frames.COPY_DONE
+
+
+COPY_BEGINS = frames.frame("G", b"\0\0\0")
+NO_TABLE = frames.error_response("42P01", "no such table")
+
+
+@pytest.mark.parametrize("outcome", [COPY_BEGINS, COPY_BEGINS + NO_TABLE, NO_TABLE, frames.frame("C", b"COPY 1\0")])
+def test_a_sync_waits_until_it_is_known_whether_a_copy_begins(outcome: bytes) -> None:
+    talk = Talk()
+    talk.known = Statements(Stats(1.0).digest).get(b"COPY t FROM STDIN")
+    batch = parse("COPY t FROM STDIN") + bind() + execute()
+    up, used, needed = talk.uplink.forward(batch + frames.SYNC, talk.server)
+    assert (up, used, needed) == (batch + FLUSH, len(batch), FAR)
+    assert talk.uplink.stalled
+    talk.hear(frames.frame("1"))
+    assert talk.uplink.forward(frames.SYNC, talk.server) == (b"", 0, FAR), "one Flush is enough"
+    talk.hear(frames.frame("2") + outcome)
+    assert talk.say(frames.SYNC) == (b"" if outcome.startswith(b"G") else frames.SYNC)
+    if outcome == COPY_BEGINS:
+        assert talk.say(frames.COPY_DONE + frames.SYNC) == frames.COPY_DONE + frames.SYNC
+    elif outcome.startswith(b"G"):
+        assert talk.say(frames.COPY_DONE + frames.SYNC) == frames.SYNC
 
 
 def test_a_sync_during_a_copy_is_withheld() -> None:
