@@ -46,8 +46,15 @@ class Outlets:
     def flush(self) -> None:
         """Write everything that is kept."""
         waiting, self._waiting = self._waiting, []
-        for outlet in waiting:
-            outlet.flush()
+        waiting.reverse()
+        try:
+            while waiting:
+                waiting.pop().flush()
+        finally:
+            if waiting:  # one could not be written to: the others must not suffer for it
+                rest = Outlets(self._later)
+                for outlet in reversed(waiting):
+                    rest.waits(outlet)
 
 
 class Outlet(asyncio.Transport):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pool.outlet import ENOUGH, Outlets
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ class Wire(asyncio.Transport):
         self._closing = False
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if self._name == "broken":
+            raise RuntimeError("the handler is closed")
         self._log.append((self._name, bytes(data)))
 
     def close(self) -> None:
@@ -107,3 +111,20 @@ def test_an_aborted_connection_says_nothing_more() -> None:
     turn.a.write(b"bye")
     turn.a.abort()
     assert turn.ends() == [("a", "aborted")]
+
+
+def test_one_that_cannot_be_written_to_does_not_hold_up_the_others() -> None:
+    log: list[tuple[str, bytes | str]] = []
+    calls: list[Callable[[], None]] = []
+    outlets = Outlets(calls.append)
+    first, broken, second, third = (outlets.outlet(Wire(name, log)) for name in ("1", "broken", "2", "3"))
+    for outlet in (first, broken, second, third):
+        outlet.write(b"x")
+    with pytest.raises(RuntimeError):
+        calls.pop()()
+    assert log == [("1", b"x")]
+    second.write(b"y")
+    first.write(b"z")
+    for call in calls:
+        call()
+    assert log == [("1", b"x"), ("2", b"xy"), ("3", b"x"), ("1", b"z")]
