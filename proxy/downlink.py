@@ -93,23 +93,7 @@ class Downlink:
         if turn.fill is not None:
             session.reader.collect(turn, out)
             session.reader.keep(turn, now)
-        known = turn.known
-        database = session.database
-        database.stats.finish(
-            database.counters,
-            known.digest if known is not None else None,
-            session.user,
-            session.application,
-            turn.queued,
-            now - turn.sent,
-            now - turn.started,
-            turn.outcome,
-            None,
-            turn.text,
-            None,
-            rows,
-            turn.reason,
-        )
+        self._count(turn, now, rows)
         session.active_at = now
         uplink = session.uplink
         if uplink.portals:
@@ -159,8 +143,18 @@ class Downlink:
         undisturbed = finished.error is None and not finished.notices
         if turn.fill is not None and undisturbed and idle and alone and not self.turns:
             session.reader.keep(turn, now)
-        known = turn.known
+        self._count(turn, now, finished.rows)
+        session.active_at = now
+        if idle:
+            if session.uplink.portals and not self.turns:
+                session.uplink.portals.clear()
+        elif session.database.pool_mode == "statement":
+            session.refuse("0A000", "transaction blocks are not allowed in statement pooling mode")
+
+    def _count(self, turn: Turn, now: float, rows: int) -> None:
+        session = self._session
         database = session.database
+        known = turn.known
         database.stats.finish(
             database.counters,
             known.digest if known is not None else None,
@@ -173,15 +167,9 @@ class Downlink:
             turn.sqlstate,
             turn.text,
             turn.parameters,
-            finished.rows,
+            rows,
             turn.reason,
         )
-        session.active_at = now
-        if idle:
-            if session.uplink.portals and not self.turns:
-                session.uplink.portals.clear()
-        elif database.pool_mode == "statement":
-            session.refuse("0A000", "transaction blocks are not allowed in statement pooling mode")
 
     def _outdated(self) -> None:
         """A statement's result type has changed, nobody says which one's, and nothing says that it was the only one.

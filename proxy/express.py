@@ -50,12 +50,10 @@ def _query(session: Session, data: bytes, size: int, now: float) -> bool:
     text = read_text(data, size) if size > 5 and _header(data)[1] == size - 1 else None
     if text is None:
         return False
-    known = session.database.statements.get(text)
-    judgement = _judge(session, known, text)
-    server = session.pool.lend(session.down, now) if judgement.quiet else None
-    if server is None:
+    leased = _lease(session, text, now)
+    if leased is None:
         return False
-    session.take(server)
+    known, judgement, server = leased
     uplink = session.uplink
     if uplink.statements:
         uplink.statements.pop(b"", None)  # a simple Query drops the unnamed statement
@@ -72,12 +70,10 @@ def _parsed(session: Session, data: bytes, size: int, now: float) -> bool:
     if read is None:
         return False
     text, types, _ = read
-    known = session.database.statements.get(text)
-    judgement = _judge(session, known, text)
-    server = session.pool.lend(session.down, now) if judgement.quiet else None
-    if server is None:
+    leased = _lease(session, text, now)
+    if leased is None:
         return False
-    session.take(server)
+    known, judgement, server = leased
     statement = server.pool.registry.intern(text, types, session.profile.place)
     note = Registered(session.uplink, b"", statement, server)
     note.sends(statement)
@@ -95,12 +91,10 @@ def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
     statement = session.uplink.statements.get(data[6:name_end]) if name_end else None
     if statement is None or session.uplink.doubtful:
         return False
-    known = session.database.statements.get(statement.query)
-    judgement = _judge(session, known, statement.query)
-    server = session.pool.lend(session.down, now) if judgement.quiet else None
-    if server is None:
+    leased = _lease(session, statement.query, now)
+    if leased is None:
         return False
-    session.take(server)
+    known, judgement, server = leased
     if server.statements.presence(statement, server.pipeline.batch) is not Presence.PRESENT:
         return False  # the long way, on this server
     session.uplink.portals[b""] = (known, statement)
@@ -109,9 +103,16 @@ def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
     return True
 
 
-def _judge(session: Session, known: Known, text: bytes) -> Judgement:
+def _lease(session: Session, text: bytes, now: float) -> tuple[Known, Judgement, Server] | None:
+    """A free server, with the session's settings, if the statement is quiet."""
     database = session.database
-    return database.judge(known, session.view(), text, Doubt.NONE) if database.caching else known.unwatched
+    known = database.statements.get(text)
+    judgement = database.judge(known, session.view(), text, Doubt.NONE) if database.caching else known.unwatched
+    server = session.pool.lend(session.down, now) if judgement.quiet else None
+    if server is None:
+        return None
+    session.take(server)
+    return known, judgement, server
 
 
 def _send(
