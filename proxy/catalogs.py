@@ -9,6 +9,7 @@ while a probe is running is not settled by that probe.
 The same connection does the janitor's work. A mark whose outcome nobody can learn (the connection was lost, the client
 was gone) stays until its server process has ended; after that nothing of it can become visible any more. Transactions
 that are already writing when we start may be those of a Forebay that died: until they end, the database is in doubt.
+Those of our own clients are followed anyway, also when they came by another name for the same database.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ class CatalogKeeper:
 
     def _doubt(self, strangers: list[Any]) -> None:
         """Transactions of others that are writing now."""
-        ours = {server.pid for pool in self._database.pools.values() for server in pool.servers}
+        ours = self._database.backends(self._identity)
         cache = self._database.cache
         for row in strangers:
             if row["pid"] not in ours:

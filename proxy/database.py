@@ -321,6 +321,15 @@ class Database:
         if reported is not None:
             self.paths[pool.user] = split_path(reported)
 
+    def backends(self, identity: Identity | None) -> set[int]:
+        """Server processes, at the server that writes this real database, whose transactions are marked as they end.
+
+        Those of other names count if they are known to lead to the same database. One that may lead to a standby
+        does not: it has the same identity, but its process ids are another server's.
+        """
+        names = [d for d in self._identities.databases if d is self or (d.identity == identity and not d.unfit)]
+        return {server.pid for name in names for pool in name.pools.values() for server in pool.servers}
+
     def hub(self, pool: Pool) -> Hub:
         """What listens for the sessions of a pool."""
         hub = self.hubs.get(pool)

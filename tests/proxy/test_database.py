@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from pool.settings import Profile
@@ -33,6 +35,24 @@ def test_two_names_share_their_tags(world: World) -> None:
     second.unmark(turn)
     assert not stamp.live()
     assert first.identity == second.identity
+
+
+class Servers:
+    """A pool, as far as its process ids go."""
+
+    def __init__(self, *pids: int) -> None:
+        self.servers = [SimpleNamespace(pid=pid) for pid in pids]
+
+
+def test_backends_are_those_of_all_names_that_surely_share_a_server(world: World) -> None:
+    """Any other process with the number of one of ours may be a stranger."""
+    own, same, standby = world.database("own", known=False), world.database("same"), world.database("standby")
+    unknown, elsewhere = world.database("unknown", known=False), world.database("elsewhere", known=False)
+    elsewhere.learnt(catalog(), ("other cluster", 5))
+    standby.unfit = True
+    for pid, database in enumerate((own, same, standby, unknown, elsewhere)):
+        database.pools["u"] = Servers(pid)  # type: ignore[assignment]  # only its servers are asked for
+    assert own.backends(IDENTITY) == {0, 1}
 
 
 def test_a_definition_under_one_name_puts_the_other_in_doubt(world: World) -> None:
