@@ -3,20 +3,26 @@ ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /source
-RUN python -m venv /opt/forebay
+# The compiler, mypyc and setuptools stay behind in this stage: setup.py compiles what every query goes through.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/* \
+    && python -m venv /opt/forebay && python -m venv /opt/compile
 # The dependencies first, so that a change of our own code does not install them again.
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY proxy/version.py proxy/version.py
 RUN mkdir -p protocol sql stats cache pool proxy \
     && /opt/forebay/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
-    && /opt/forebay/bin/pip uninstall --yes forebay
+    && /opt/compile/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[compile]' \
+    && /opt/forebay/bin/pip uninstall --yes forebay \
+    && rm -rf build
 COPY protocol protocol
 COPY sql sql
 COPY stats stats
 COPY cache cache
 COPY pool pool
 COPY proxy proxy
-RUN /opt/forebay/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
+COPY setup.py .
+RUN FOREBAY_COMPILE=1 /opt/compile/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
+    && /opt/forebay/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /wheels/*.whl
 
 FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="Forebay" \

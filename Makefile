@@ -1,5 +1,6 @@
-# make demo | test | lint | bench | docs | setup | clean
-# Everything goes into .venv, which is made again only when pyproject.toml or constraints.txt changed.
+# make demo | test | lint | bench | compiled | docs | setup | clean
+# Everything goes into .venv, which is made again only when pyproject.toml or constraints.txt changed. Only the compiled
+# build has an environment of its own, .venv-compiled; it takes a C compiler, and bench leaves it out where there is none.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,11 +9,12 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
+PIP_COMPILED := $(VENV)-compiled/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench docs clean
+.PHONY: help setup demo test lint bench compiled docs clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -50,11 +52,26 @@ lint: $(VENV)/with-lint
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/sizes.py
 
+compiled: $(VENV)-compiled/bin/forebay
+
+$(VENV)-compiled/bin/forebay: $(INPUTS) setup.py $(wildcard cache/*.py pool/*.py protocol/*.py proxy/*.py sql/*.py stats/*.py)
+	$(PYTHON) -m venv --clear $(VENV)-compiled
+	rm -rf build
+	$(PIP_COMPILED) '.[compile]'
+	rm -rf build
+	FOREBAY_COMPILE=1 $(PIP_COMPILED) --no-build-isolation --no-deps --force-reinstall .
+	rm -rf build
+
+ifneq ($(shell command -v cc),)
+bench: $(VENV)/with-test $(VENV)-compiled/bin/forebay
+	$(BIN)/python -m benchmarks --compiled $(VENV)-compiled/bin/forebay $(ARGS)
+else
 bench: $(VENV)/with-test
 	$(BIN)/python -m benchmarks $(ARGS)
+endif
 
 docs: $(VENV)/with-demo
 	$(BIN)/python -m proxy.reference > docs/configuration.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -64,14 +64,18 @@ def upstream_of(dsn: str, scale: int) -> Iterator[Upstream]:
 
 
 @contextlib.contextmanager
-def candidates(upstream: Upstream, program: str | None, pool_size: int) -> Iterator[list[Candidate]]:
+def candidates(
+    upstream: Upstream, program: str | None, pool_size: int, compiled: str | None
+) -> Iterator[list[Candidate]]:
     """All of them, started."""
     with contextlib.ExitStack() as stack:
         started = [Candidate("postgres", upstream.port, upstream.host)]
         if program is not None:
             started.append(stack.enter_context(proxies.pgbouncer(program, upstream, pool_size)))
-        for name, cache in (("forebay", "off"), ("forebay cached", "auto")):
-            started.append(stack.enter_context(proxies.forebay(name, upstream, pool_size, cache)))
+        builds = {"forebay": None, "compiled": compiled} if compiled else {"forebay": None}
+        for build, own in builds.items():
+            for name, cache in ((build, "off"), (f"{build} cached", "auto")):
+                started.append(stack.enter_context(proxies.forebay(name, upstream, pool_size, cache, program=own)))
         yield started
 
 
@@ -151,6 +155,7 @@ def _table(rows: Sequence[Row]) -> str:
 @click.option("--protocol", "protocols", type=click.Choice(PROTOCOLS), multiple=True, help="Default: all.")
 @click.option("--pgbouncer", "program", default="", help="Its path; else $PGBOUNCER, else PATH.")
 @click.option("--pgbench", "bench", default="", help="Its path; else the embedded one.")
+@click.option("--compiled", help="A `forebay` of the compiled build, measured as well.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there, too.")
 def main(
     dsn: str,
@@ -164,6 +169,7 @@ def main(
     protocols: tuple[str, ...],
     program: str,
     bench: str,
+    compiled: str | None,
     json_file: Path | None,
 ) -> None:
     """See the help."""
@@ -174,7 +180,7 @@ def main(
     with (
         tempfile.TemporaryDirectory(prefix="forebay-bench-") as home,
         upstream_of(dsn, scale) as upstream,
-        candidates(upstream, found, pool_size) as competitors,
+        candidates(upstream, found, pool_size, compiled) as competitors,
     ):
         script = Path(home) / "read.sql"
         script.write_text(pgbench.SCRIPT)

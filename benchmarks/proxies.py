@@ -136,8 +136,10 @@ def _wait_for(port: int, child: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextlib.contextmanager
-def forebay(name: str, upstream: Upstream, pool_size: int, cache: str, *, trust: bool = False) -> Iterator[Candidate]:
-    """Forebay in transaction mode; `cache` is the cache's mode."""
+def forebay(
+    name: str, upstream: Upstream, pool_size: int, cache: str, *, trust: bool = False, program: str | None = None
+) -> Iterator[Candidate]:
+    """Forebay in transaction mode; `cache` is the cache's mode, `program` another build than this checkout."""
     url = f"postgresql://{upstream.user}:{upstream.password}@{upstream.host}:{upstream.port}?sslmode=disable"
     settings = {
         "databases": {"*": {"url": url}},
@@ -146,7 +148,7 @@ def forebay(name: str, upstream: Upstream, pool_size: int, cache: str, *, trust:
         "auth": {"method": "trust" if trust else "scram-sha-256"},
     }
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as home:
-        started = Forebay(Path(home), settings, upstream.user, upstream.password)
+        started = Forebay(Path(home), settings, upstream.user, upstream.password, program)
         started.start()
         try:
             started.wait_ready()

@@ -17,16 +17,17 @@ import click
 
 from proxy import logs
 from proxy.config import Config, ConfigError, load
-from proxy.version import VERSION
+from proxy.version import VERSION, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_BUILD = " (compiled)" if compiled() else ""
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="forebay", message="%(prog)s %(version)s")
+@click.version_option(VERSION, prog_name="forebay", message=f"%(prog)s %(version)s{_BUILD}")
 def cli() -> None:
     """A PostgreSQL proxy: pooling, a query cache that is never wrong, and a clock on every query."""
 

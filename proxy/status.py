@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from proxy.version import VERSION
+from proxy.version import VERSION, compiled
 from stats.gauges import Gauges
 from stats.snapshot import as_json, take
 
@@ -46,6 +46,8 @@ class Status:
         self.login_failures: Counter[str] = Counter()
         self.connects: Counter[tuple[str, str]] = Counter()  # of pools that are gone
         self.started = time.time()
+        python = platform.python_version()
+        self._build = {"version": VERSION, "python": python, "compiled": "yes" if compiled() else "no"}
 
     def forget(self, pool: Pool) -> None:
         """A pool is closed for good; what it counted stays counted."""
@@ -90,7 +92,7 @@ class Status:
             cache_evictions={"memory": counters.evictions, "ttl": counters.expired},
             cache_fills=counters.fills,
             reloads={"ok": self.reloads["ok"], "failed": self.reloads["failed"]},
-            build={"version": VERSION, "python": platform.python_version()},
+            build=self._build,
             started=self.started,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Final
@@ -39,3 +40,12 @@ def test_other_files_that_the_page_mentions_are_there() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for path in re.findall(rf"`((?:{'|'.join(ROOMS)})/[\w/]+\.py)`", page):
         assert (ROOT / path).is_file(), path
+
+
+def test_what_is_compiled_is_there() -> None:
+    tree = ast.parse((ROOT / "setup.py").read_text("utf-8"))
+    lists = [node.value for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)]
+    names = [str(ast.literal_eval(name)) for name in lists[0].elts]
+    assert len(lists) == 1
+    assert names == sorted(set(names))
+    assert [name for name in names if not (ROOT / name).is_file()] == []

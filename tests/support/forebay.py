@@ -2,7 +2,8 @@
 
 At the end of a test it must be alive, leave with status 0 when asked to, and have logged no traceback.
 Most are forked from a process that has made its imports, which is ten times faster than a start from nothing;
-with FOREBAY_TEST_DEV=1 all start from nothing, in Python's development mode.
+with FOREBAY_TEST_DEV=1 all start from nothing, in Python's development mode. With FOREBAY_TEST_PROGRAM they are that
+program: another build, such as .venv-compiled/bin/forebay.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ class Forebay:
 
     host: Final = "127.0.0.1"
 
-    def __init__(self, home: Path, settings: Mapping[str, Any], user: str, password: str) -> None:
+    def __init__(
+        self, home: Path, settings: Mapping[str, Any], user: str, password: str, program: str | None = None
+    ) -> None:
+        self._program = program or os.environ.get("FOREBAY_TEST_PROGRAM", "")
         self.user = user
         self.password = password
         self.port = free_port()
@@ -117,14 +121,21 @@ class Forebay:
         if os.environ.get("FOREBAY_TEST_DEV", "") == "1":
             self.start_from_nothing("-X", "dev")
             return
+        if self._program:
+            self.start_from_nothing()
+            return
         self.configure({})
         self._child = _nursery().spawn(["serve", str(self.config)], home=self._home, log=self.log_file)
 
     def start_from_nothing(self, *options: str) -> None:
         """Launch it as users do, perhaps with options of the interpreter. In the main thread only."""
         self.configure({})
-        argv = [sys.executable, *options, "-m", "proxy", "serve", str(self.config)]
-        env = {"PATH": os.defpath, "PYTHONPATH": str(_ROOT), "HOME": str(self._home)}
+        env = {"PATH": os.defpath, "HOME": str(self._home)}
+        if self._program:
+            argv = [str(Path(self._program).absolute()), "serve", str(self.config)]
+        else:
+            argv = [sys.executable, *options, "-m", "proxy", "serve", str(self.config)]
+            env["PYTHONPATH"] = str(_ROOT)
         self._child = children.spawn(argv, env=env, cwd=self._home, log=self.log_file, on_our_death=signal.SIGKILL)
 
     def wait_ready(self, path: str = "/readyz") -> None:
