@@ -168,11 +168,12 @@ class Database:
             self.stats.invalidation(self.counters, cause)
 
     def widen(self) -> None:
-        """What was judged by an outdated catalog and is still running may write anything."""
+        """What was judged by an outdated catalog, or by none, and is still running may write anything."""
         for turn in self.writing:
+            blind = turn.effects is not None and bool(turn.effects.blind)
             if turn.effects is not None:
                 turn.effects.writes = None
-            if turn.mark is not None:
+            if turn.mark is not None or blind:
                 self.mark(turn, None)
         for ledger in self.blocks:
             ledger.widen()

@@ -68,6 +68,18 @@ def test_a_name_that_is_not_known_yet_writes_to_all_that_are(world: World) -> No
     assert world.doubted(*ALL) == ALL
 
 
+def test_what_runs_unjudged_when_another_name_learns_the_catalog_may_write_anything(world: World) -> None:
+    """A read may lead to a function that writes, and the other name begins to keep answers."""
+    late = world.database("late", known=False)
+    ledger = Ledger(late)
+    turn = world.send(ledger, late, "SELECT v FROM seen")
+    early = world.database("early")
+    assert early.catalog is not None
+    assert world.doubted(*ALL) == ALL
+    ledger.finished(turn, IDLE, b"SELECT 1")
+    assert world.doubted(*ALL) == set()
+
+
 @pytest.mark.parametrize("how", ["suspect", "outdated"])
 def test_what_is_running_when_definitions_change_may_write_anything(world: World, how: str) -> None:
     database = world.database()
