@@ -92,6 +92,7 @@ class Server(asyncio.Protocol):
     guarded = Spot(16)  # there are guards
     _paused = Spot(32)
     _congested = Spot(64)  # the owner has been told to write no more
+    worn = Spot(128)  # its process has what not even DISCARD ALL removes
 
     def __init__(self, pool: Pool, opened: Opened, target: Target, now: float, expires: float) -> None:
         self.pool = pool
@@ -281,6 +282,8 @@ class Server(asyncio.Protocol):
         elif pipeline.status != IDLE_IN_BLOCK:
             self.tainted = True  # settings go back to what they were before the block, and nobody follows that
             self._clean("ROLLBACK")
+        elif self.worn:
+            self.close("its process cannot be made as new")
         elif self.used_up:
             self.used_up = self.tainted = False
             self.statements.clear()

@@ -16,6 +16,7 @@ from pool.settings import NEVER_SET
 from protocol import build
 from protocol.hot import error_fields
 from protocol.replies import SWALLOW, SYNC
+from proxy.ledger import WEAR
 
 if TYPE_CHECKING:
     from pool.server import Server
@@ -305,6 +306,7 @@ class Downlink:
             server.after = lambda known: database.settled(left, server, known=known)
         if session.ledger.pins or not session.shared:
             server.used_up = True
+            server.worn = not session.ledger.pins.isdisjoint(WEAR)
         if session.ledger.taints or session.ledger.take_settings():
             server.tainted = True
         for turn in turns:
@@ -332,6 +334,7 @@ def _suspect(server: Server, effects: Effects) -> None:
     """Nobody will hear how this ended: it may have left traces in the server's session."""
     if effects.pins or effects.forgets:
         server.used_up = True
+        server.worn = server.worn or not WEAR.isdisjoint(effects.pins)
     if effects.settings or effects.taints:
         server.tainted = True
 

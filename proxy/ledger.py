@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 IDLE = 0x49
 _UNNAMED = frozenset((Pin.TEMP_TABLE, Pin.UNKNOWN))
 """With these, any name may mean something of the session's own."""
+WEAR = frozenset((Pin.TEMP_TABLE, Pin.LOAD))
+"""What leaves traces in the server's process: a temporary schema, which search paths then show; hooks."""
 
 
 class Ledger:
