@@ -299,6 +299,7 @@ class App:
                 self._identities,
                 mode=self.config.cache.mode,
                 session_pooling=self.config.pool_of(name).mode,
+                sequences=self.config.pool_of(name).sequences,
                 options=self._access.options(name),
             )
         return database

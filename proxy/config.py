@@ -37,6 +37,7 @@ NEEDS_RESTART: Final = (
     "workers",
     "log.format",
     "pool.mode",
+    "pool.sequences",
     "databases.*.pool_mode",
     "stats.digests",
     "cache.*",

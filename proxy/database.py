@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cache.tags import write_tags
 from proxy.knowledge import ANYTHING, PINS, Doubt, Judgement, Known, Statements, View
 from proxy.notify.hub import Hub
+from sql.facts import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from proxy.ledger import Ledger
     from proxy.turn import Turn, Unjudged
     from sql.catalog import Catalog
-    from sql.facts import Pin
     from stats.counters import DatabaseStats
     from stats.stats import Stats
 
@@ -68,6 +68,7 @@ class Database:
         *,
         mode: str,
         session_pooling: str,
+        sequences: str = "share",
         options: dict[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -78,12 +79,12 @@ class Database:
         self.caching = mode != "off"  # are answers kept at all?
         self.pool_mode = session_pooling
         self.options = options or {}  # settings that the url asks for
-        self.statements = Statements(stats.digest)
+        self.statements = Statements(stats.digest, drawing=sequences == "pin")
         self.pools: dict[str, Pool] = {}
         self.hubs: dict[Pool, Hub] = {}  # of pools whose sessions listen
         self.writing: set[Turn] = set()
         self.unjudged: set[Unjudged] = set()  # committed while the catalog was not known
-        self.pinning = PINS
+        self.pinning = PINS | {Pin.SEQUENCE} if sequences == "pin" else PINS
         self.orphans: dict[Mark, int | str] = {}  # marks without a known outcome -> see CatalogKeeper
         self.catalog: Catalog | None = None  # None while it is not known, or in doubt
         self.identity: Identity | None = None

@@ -9,7 +9,7 @@ record, nothing to mark.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cache.key import scope
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stats.digests import DigestStats
 
 PINS = frozenset(Pin) - {Pin.LISTEN, Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
-"""What pins a session. Sequences do not: nextval is safe anywhere, and what currval means then is documented.
+"""What pins a session. Sequences do not unless asked to: nextval is safe anywhere; currval is another matter.
 
 LISTEN does only where proxy/notify cannot stand in for the connection.
 """
@@ -125,8 +125,12 @@ class Doubt(enum.Enum):
 class Statements:
     """Known statements by text and by template; the oldest are forgotten in bulk beyond ``limit``."""
 
-    def __init__(self, digest: Callable[[str, str], DigestStats], limit: int = 20_000) -> None:
+    def __init__(
+        self, digest: Callable[[str, str], DigestStats], limit: int = 20_000, *, drawing: bool = False
+    ) -> None:
+        """``drawing``: what writes rows counts as drawing from a sequence, by a default or a trigger."""
         self._digest = digest
+        self._drawing = drawing
         self._limit = limit
         self._exact: dict[bytes, Known] = {}
         self._shapes: dict[bytes, Known] = {}
@@ -167,10 +171,18 @@ class Statements:
 
     def _make(self, text: bytes) -> Known:
         facts = analyse_bytes(text) if text else analyse_bytes(b"\xff")
+        if self._drawing:
+            facts = _drawing(facts)
         return Known(facts, self._digest(facts.digest or facts.kind.value, facts.normalized or facts.kind.value))
 
     def __len__(self) -> int:
         return len(self._exact)
+
+
+def _drawing(facts: Facts) -> Facts:
+    draws = bool(facts.writes) or facts.kind in (Kind.CALL, Kind.DO, Kind.EXECUTE)
+    pins = (*facts.pins, Pin.SEQUENCE) if draws and Pin.SEQUENCE not in facts.pins else facts.pins
+    return replace(facts, pins=pins, statements=tuple(map(_drawing, facts.statements)))
 
 
 def _is_one_write(text: bytes) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PoolMode = Literal["transaction", "session", "statement"]
+Sequences = Literal["share", "pin"]
 AuthMethod = Literal["trust", "password", "md5", "scram-sha-256", "cert"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -120,6 +121,11 @@ class Pool(Section):
     )
     retry_delay: Duration = Field(0.1, description="First pause after a failed connection; it then doubles.")
     retry_max: Duration = Field(5.0, description="Longest pause between attempts to connect.")
+    sequences: Sequences = Field(
+        "share",
+        description="`pin`: a session keeps its server connection once it has written rows or called `nextval` or"
+        " `setval`, so that `currval` and `lastval` work in the next transaction.",
+    )
     rotate: Switch = Field(
         False, description="For tests: every transaction gets another server connection than the last."
     )
