@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pool.hosts import REPORTED, Role, fits
 from pool.prepared import ServerStatements, close_message
 from pool.settings import Profile, switch_query
-from pool.spots import Spot
+from pool.spots import Spotted
 from protocol import build
 from protocol.errors import RemoteProtocolError
 from protocol.pipeline import Pipeline
@@ -82,17 +82,8 @@ class _ProfileSet:
         self._server.broken = True
 
 
-class Server(asyncio.Protocol):
+class Server(Spotted, asyncio.Protocol):
     """A connection to PostgreSQL after login. Made by Pool; all methods are synchronous."""
-
-    tainted = Spot(1)  # something ran that may have changed settings behind our back
-    used_up = Spot(2)  # session state that only DISCARD ALL removes
-    broken = Spot(4)  # must not be lent again
-    closed = Spot(8)
-    guarded = Spot(16)  # there are guards
-    _paused = Spot(32)
-    _congested = Spot(64)  # the owner has been told to write no more
-    worn = Spot(128)  # its process has what not even DISCARD ALL removes
 
     def __init__(self, pool: Pool, opened: Opened, target: Target, now: float, expires: float) -> None:
         self.pool = pool
@@ -112,7 +103,7 @@ class Server(asyncio.Protocol):
         self.profile: Profile = pool.profiles.empty
         self.owner: Owner | None = None
         self.generation = 0  # the pool's when it was opened
-        self.spots = 0  # the attributes above
+        self.spots = 0
         self.guards = 0  # cancel requests on their way: while there are any, it must not change hands
         self.settling = False
         self.after: Callable[[bool], None] | None = None  # told once how the last owner's requests ended, see give_back
@@ -152,26 +143,26 @@ class Server(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self.owner is not None:
-            self._congested = True
+            self.congested = True
             self.owner.server_congested(True)
 
     def resume_writing(self) -> None:
-        if self.owner is not None and self._congested:
-            self._congested = False
+        if self.owner is not None and self.congested:
+            self.congested = False
             self.owner.server_congested(False)
 
     # -- what the owner does ----------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         """The owner's client reads too slowly: stop reading from the server."""
-        if not self._paused and not self.closed:
-            self._paused = True
+        if not self.paused and not self.closed:
+            self.paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """The owner's client has caught up."""
-        if self._paused and not self.closed:
-            self._paused = False
+        if self.paused and not self.closed:
+            self.paused = False
             self.transport.resume_reading()
 
     def take(self, owner: Owner, now: float) -> None:
@@ -213,8 +204,8 @@ class Server(asyncio.Protocol):
         if spotless and pipeline.status == IDLE_IN_BLOCK and pipeline.at_rest:  # as nearly always
             self.pool.available(self)
             return
-        if self._congested and owner is not None:
-            self._congested = False
+        if self.congested and owner is not None:
+            self.congested = False
             owner.server_congested(False)
         if self.closed:
             self._tell(False)
