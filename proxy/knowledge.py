@@ -62,8 +62,8 @@ _NOISY = frozenset(
 )
 """Kinds that somebody wants to hear of."""
 
-_COPIES = frozenset((Kind.COPY_FROM, Kind.UNKNOWN))
-"""What may be answered by CopyInResponse."""
+_COPIES = frozenset((Kind.COPY_FROM, Kind.UNKNOWN, Kind.DO))
+"""What may be answered by CopyInResponse; DO stands for texts that are too long to be parsed, too."""
 
 _PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALUES", b"COPY"))
 
