@@ -1,7 +1,7 @@
 """All sessions of this process, and what they share.
 
-Clients are told a process id and a secret of ours, never a server's: a cancel request names a session, and is passed on
-only while that session has something running.
+Clients are told a secret of ours, never a server's: a cancel request names a session, and is passed on only while that
+session has something running. The process id is ours too, except in session mode: there it is the server's.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class Clients:
         if most and self._databases.get(database, 0) >= most:
             raise TooManyClients(f'too many connections for database "{database}"', "53300")
 
-    def number(self) -> int:
-        """A process id that no session has."""
-        while True:
+    def number(self, wanted: int = 0) -> int:
+        """A process id that no session has: the one that is ``wanted``, unless it is 0 or taken."""
+        number = wanted
+        while not number or number in self._sessions:  # two servers may have processes of the same number
             number = int.from_bytes(os.urandom(4), "big") & 0x7FFFFFFF
-            if number and number not in self._sessions:
-                return number
+        return number
 
     def add(self, session: Session, *, long_key: bool) -> bytes:
         """A session begins; returns its cancel key."""

@@ -7,6 +7,9 @@ server reports is kept with the pool, and later clients with the same set are gr
 application_name, which differs from client to client and is passed through unchanged, is left out of that.
 
 The settings become the session's startup profile: what it begins with, and what RESET leads back to.
+
+In session mode every client takes a server here and keeps it: it is told that server's process id, which others
+then see of it, in pg_stat_activity as in notifications, and may give to pg_terminate_backend.
 """
 
 from __future__ import annotations
@@ -86,6 +89,7 @@ class Greeter(asyncio.Protocol):
         self._early: list[bytes] = []
         self._full = False
         self._over = False
+        self._keeps = database.pool_mode == "session"
         self.settings = startup_settings(login.parameters)
         application = self.settings.get(APPLICATION, "")
         self._plain_name = len(application) <= _MAX_APPLICATION and application.isascii() and application.isprintable()
@@ -95,7 +99,7 @@ class Greeter(asyncio.Protocol):
     def start(self) -> asyncio.Protocol:
         """Greet at once if that is possible; the protocol that takes over now."""
         known = self._pool.greetings.get(self._key)
-        if known is not None:
+        if known is not None and not self._keeps:
             return self._greet(*known)
         server = self._pool.acquire(self, self._clients.clock())
         if server is None:
@@ -109,6 +113,10 @@ class Greeter(asyncio.Protocol):
     def lease_granted(self, server: Server) -> None:
         self._waiting = False
         self._server = server
+        known = self._pool.greetings.get(self._key)
+        if known is not None:
+            self._welcome(server, *known)
+            return
         learn = dict(self._key)
         if not learn:
             self._remember(server, self._pool.profiles.empty)
@@ -149,17 +157,25 @@ class Greeter(asyncio.Protocol):
         self._remember(server, server.profile)
 
     def _remember(self, server: Server, profile: Profile) -> None:
-        self._server = None
         greetings = self._pool.greetings
         if len(greetings) >= _MAX_KEPT:
             greetings.clear()
         told = dict(server.base)
         told.update((name, value) for name, value in server.reported.items() if name.lower() in dict(self._key))
         greetings[self._key] = (told, profile)
-        server.give_back()
+        self._welcome(server, told, profile)
+
+    def _welcome(self, server: Server, told: dict[str, str], profile: Profile) -> None:
+        self._server = None
+        keeps = self._keeps and not self._over
+        if not keeps:
+            server.give_back()
         if self._over:
             return
-        self._session = self._greet(told, profile)
+        self._session = self._greet(told, profile, server.pid if keeps else 0)
+        if keeps:
+            server.owner = self._session.owner
+            self._session.take(server)
         self._transport.set_protocol(self._session)
         if self._full:
             self._transport.resume_reading()
@@ -179,11 +195,11 @@ class Greeter(asyncio.Protocol):
 
     # -- the client's side
 
-    def _greet(self, reported: dict[str, str], profile: Profile) -> Session:
+    def _greet(self, reported: dict[str, str], profile: Profile, process: int = 0) -> Session:
         application = self.settings.get(APPLICATION, reported.get(APPLICATION, ""))
         if self._plain_name and application != self._pool.base.get(APPLICATION, ""):
             profile = self._pool.profiles.changed(profile, APPLICATION, application)
-        number = self._clients.number()
+        number = self._clients.number(process)
         session = Session(
             self._pool.outlets.outlet(self._transport),
             self._database,

@@ -351,6 +351,8 @@ class Session(asyncio.Protocol):
         self.draining = True
         if self.waiting or self.down.server is None:
             self.dismiss()
+        else:
+            self.down.rest(self.down.server)
 
     def cancel(self) -> None:
         """The client, or a time limit, wants the running query cancelled."""
