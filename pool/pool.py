@@ -147,14 +147,14 @@ class Pool:
         if server.pipeline.queue:
             self.cancel(server, lambda: server.owner is None and bool(server.pipeline.queue))
 
-    def cancel(self, server: Server, wanted: Callable[[], bool]) -> None:
-        """Send a cancel request, if it is still ``wanted`` when its own connection stands.
+    def cancel(self, server: Server, wanted: Callable[[], bool]) -> asyncio.Task[None]:
+        """Send a cancel request, if it is still ``wanted`` when its own connection stands; the task ends with it.
 
         Until it has been delivered the connection does not change hands, so that it can reach nobody else's query.
         """
         server.guard()
         self.counters.cancels += 1
-        self._tasks.spawn(self._cancel(server, wanted), f"cancel {server.pid}")
+        return self._tasks.spawn(self._cancel(server, wanted), f"cancel {server.pid}")
 
     async def _cancel(self, server: Server, wanted: Callable[[], bool]) -> None:
         try:

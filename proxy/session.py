@@ -354,17 +354,17 @@ class Session(asyncio.Protocol):
         else:
             self.down.rest(self.down.server)
 
-    def cancel(self) -> None:
-        """The client, or a time limit, wants the running query cancelled."""
+    def cancel(self) -> asyncio.Task[None] | None:
+        """The client, or a time limit, wants the running query cancelled; what tells the server, if that is needed."""
+        server, turns = self.down.server, self.down.turns
         if self.waiting:
             cancel_waiting(self)
-            return
-        server, turns = self.down.server, self.down.turns
-        if server is not None and turns:
+        elif server is not None and turns:
             turn = turns[0]
-            self.pool.cancel(server, lambda: self.down.server is server and turn in self.down.turns)
+            return self.pool.cancel(server, lambda: self.down.server is server and turn in self.down.turns)
         elif server is not None and self.uplink.stalled:
-            self.pool.cancel(server, lambda: self.down.server is server and self.uplink.stalled)
+            return self.pool.cancel(server, lambda: self.down.server is server and self.uplink.stalled)
+        return None
 
     def dismiss(self) -> None:
         """End the session between transactions, for a shutdown or because it has said goodbye."""
