@@ -98,5 +98,5 @@ def quiet_functions(
             del candidates[function.oid]
         fresh = {f.name.lower() for f in loud} - noisy
         noisy |= fresh
-    quiet = trusted | candidates.keys()
+    quiet = trusted.union(candidates)
     return quiet if quiet.issuperset(unnamed) and '"' not in "".join(noisy) else trusted
