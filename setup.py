@@ -41,6 +41,7 @@ COMPILED = (
     "proxy/turn.py",
     "proxy/uplink.py",
     "proxy/uplink_notes.py",
+    "proxy/uplink_own.py",
     "proxy/uplink_shapes.py",
     "proxy/uplink_usual.py",
     "proxy/usual.py",

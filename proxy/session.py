@@ -26,6 +26,7 @@ from proxy.notify.ears import Ears, attend
 from proxy.parting import cancel_waiting, leave
 from proxy.turn import Turn
 from proxy.uplink import Terminated, Uplink
+from proxy.uplink_own import OwnUplink
 from stats.records import Outcome
 
 if TYPE_CHECKING:
@@ -72,18 +73,17 @@ class Session(asyncio.Protocol):
         self.profile = profile
         self.startup_profile = profile
         self.connected_at = self.active_at = clients.clock()
-        self.waiting = False
-        self.closing = False
-        self.draining = False
+        self.waiting = self.closing = self.draining = False
         self.ledger = Ledger(database)
-        self.uplink = Uplink(self, clients.limits.message)
+        self.shared = database.pool_mode != "session"
+        most = clients.limits.message
+        self.uplink = Uplink(self, most) if self.shared else OwnUplink(self, most, database.statements.get)
         self.down = Downlink(self)
         self.owner: Owner = self.down
         self.turn: Turn | None = None  # the one whose messages are coming in
         self.reader: Reader = clients.reader
         self.clock: Callable[[], float] = clients.clock
-        self.shared = database.pool_mode != "session"
-        self.longest = min(HOLD_BATCH, clients.limits.message)  # bytes; longer messages go the long way
+        self.longest = min(HOLD_BATCH, most)  # bytes; longer messages go the long way
         self.ears: Ears | None = None  # from its first LISTEN on, if it does not keep its server
         self.inbox = Inbox()
         self._reading_paused = False

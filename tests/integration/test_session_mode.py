@@ -10,7 +10,9 @@ import asyncpg
 import psycopg
 import pytest
 
+from tests.integration.rotating import Both
 from tests.support.forebay import Forebay, forebay_before
+from tests.support.frames import SYNC, bind, close, describe, execute, extended, parse, query
 from tests.support.patience import eventually
 
 if TYPE_CHECKING:
@@ -93,3 +95,60 @@ async def test_clients_at_rest_do_not_keep_it_from_ending(postgres: Cluster, tmp
     finally:
         await asyncio.to_thread(proxy.stop)
     proxy.verify_log()
+
+
+_STATEMENTS = "SELECT name, statement, from_sql FROM pg_prepared_statements ORDER BY name"
+NAMES = {
+    "sql finds them": [
+        parse("SELECT 1", "one") + SYNC,
+        query("EXECUTE one"),
+        query(_STATEMENTS),
+        query("DEALLOCATE one"),
+        bind(statement="one") + execute() + SYNC,
+    ],
+    "made by sql": [
+        query("PREPARE one AS SELECT 1"),
+        describe("S", "one") + bind(statement="one") + execute() + SYNC,
+        close("S", "one") + SYNC,
+        query("EXECUTE one"),
+    ],
+    "dropped by sql, and another": [
+        parse("SELECT 1", "one") + SYNC,
+        query("DEALLOCATE one"),
+        parse("CREATE TEMP TABLE made AS SELECT 2 AS a", "one") + bind(statement="one") + execute() + SYNC,
+        query("SELECT a + 1 FROM made"),
+        parse("SELECT 3", "one") + SYNC,
+        bind(statement="one") + execute() + SYNC,
+    ],
+    "closed": [
+        parse("SELECT 1", "one") + parse("SELECT 2", "two") + parse("SELECT 1", "three") + SYNC,
+        close("S", "one") + SYNC,
+        query(_STATEMENTS),
+        bind(statement="one") + SYNC + bind(statement="three") + describe("P") + execute() + SYNC,
+        close("S", "none") + close("P", "none") + SYNC,
+    ],
+    "one batch": [
+        parse("SELECT 1", "one")
+        + bind(statement="one")
+        + execute()
+        + close("S", "one")
+        + parse("SELECT 2", "one")
+        + SYNC,
+        parse("SELECT", "bad") + parse("SELECT 1 FROM", "bad") + SYNC,
+        bind(statement="bad") + execute() + SYNC + bind(statement="one") + execute() + SYNC,
+        extended("SELECT $1::int", "4"),
+        bind("5") + describe("P") + execute() + SYNC,
+        query("SELECT 6"),
+        bind("7") + SYNC,
+    ],
+    "forebay's": [parse("SELECT 1", "forebay_1") + SYNC, query(_STATEMENTS), query("DISCARD ALL"), query(_STATEMENTS)],
+}
+
+
+@pytest.mark.parametrize("said", NAMES.values(), ids=NAMES)
+async def test_prepared_statements_are_what_the_client_calls_them(
+    proxy: Forebay, postgres: Cluster, said: list[bytes]
+) -> None:
+    both = Both(postgres, proxy, "postgres")
+    await both.same([(0, data) for data in said], clients=1)
+    await both.same([(0, b"".join(said))], clients=1)
