@@ -21,6 +21,7 @@ States
     `userlist`        the file that holds it, in PgBouncer's format
     `pipeline`        which request each reply answers
     `plain`           the usual turn, which the pipeline gets through in few steps
+    `bounds`          where messages end in a stream that is passed on unread
 
 Words: *frontend* and *backend* name directions as PostgreSQL's manual does, *client* and *server* the peers;
 a *frame* is tag, length and body; a *body* is what follows the length.

@@ -41,6 +41,7 @@ from proxy.logs import event, set_level
 from proxy.names import Names
 from proxy.questions import Questions
 from proxy.reading import Reader
+from proxy.relays import Relays
 from proxy.status import Status
 from proxy.sweep import Sweep
 from stats.export import Exporter
@@ -97,9 +98,10 @@ class App:
         )
         self._identities = Identities()
         self._quotas = Quotas()
+        self._relays = Relays(self._clients, self._quotas, self._tasks, self._stats.error)
         self._databases: dict[str, Database] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._status = Status(self._stats, self._clients, self._cache, config.cache.memory)
+        self._status = Status(self._stats, self._clients, self._relays, self._cache, config.cache.memory)
         self._exporter = Exporter(self._stats, self._status.gauges)
         self._asker = Questions(self._tasks, time.monotonic, access)
         self._edge = Edge(access.edge(self._asker), self._on_client, self._on_cancel, self._on_refused)
@@ -108,6 +110,7 @@ class App:
             lambda: self.config,
             lambda: self._access,
             self._clients,
+            self._relays,
             self._status.pools,
             self._stats,
             self._cache,
@@ -195,6 +198,7 @@ class App:
                     await self._now.wait()
         for session in self._clients:
             session.refuse("57P01", "terminating connection due to administrator command")
+        self._relays.end()
 
     async def _close(self) -> None:
         await self._edge.close()
@@ -230,6 +234,7 @@ class App:
         set_level(config.log.level)
         for database in list(self._databases.values()):
             self._reconfigure(database, before.database(database.name), config.database(database.name))
+        self._relays.reconfigure(config)
         self._status.reloads["ok"] += 1
         event(
             logger,
@@ -279,7 +284,7 @@ class App:
         if self._draining:
             raise ProtocolError("the database system is shutting down", "57P03")
         if login.replication is not None:
-            raise ProtocolError("replication connections are not available through this proxy", "0A000")
+            return self._relays.let_in(login, transport, self._access)
         if login.database in CONSOLE:
             return self._consoles.let_in(login, transport)
         if self.config.database(login.database) is None:
@@ -356,7 +361,7 @@ class App:
         if session is not None:
             if (telling := session.cancel()) is not None:
                 await asyncio.shield(telling)
-        else:
+        elif not await self._relays.cancel(pid, key):
             self._consoles.cancel(pid, key)
 
     def _on_refused(self, error: ProtocolError) -> None:

@@ -54,11 +54,12 @@ class Clients:
         self.function = function
         self.on_empty: Callable[[], None] | None = None
         self._sessions: dict[int, tuple[Session, bytes]] = {}
+        self._inside = 0
         self._users: dict[str, int] = {}
         self._databases: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return self._inside
 
     def __iter__(self) -> Iterator[Session]:
         return iter([session for session, _ in self._sessions.values()])
@@ -66,7 +67,7 @@ class Clients:
     def check(self, user: str, database: str, database_limit: int | None) -> None:
         """May one more come in? Raises TooManyClients (53300)."""
         limits = self.limits
-        if len(self._sessions) >= limits.clients:
+        if self._inside >= limits.clients:
             raise TooManyClients("sorry, too many clients already", "53300")
         if limits.clients_per_user and self._users.get(user, 0) >= limits.clients_per_user:
             raise TooManyClients(f'too many connections for user "{user}"', "53300")
@@ -85,18 +86,27 @@ class Clients:
         """A session begins; returns its cancel key."""
         key = os.urandom(KEY_BYTES if long_key else OLD_KEY_BYTES)
         self._sessions[session.number] = (session, key)
-        self._users[session.user] = self._users.get(session.user, 0) + 1
-        name = session.database.name
-        self._databases[name] = self._databases.get(name, 0) + 1
+        self.enter(session.user, session.database.name)
         return key
 
     def gone(self, session: Session) -> None:
         """A session has ended."""
         if self._sessions.pop(session.number, None) is None:
             return
-        _decrease(self._users, session.user)
-        _decrease(self._databases, session.database.name)
-        if not self._sessions and self.on_empty is not None:
+        self.leave(session.user, session.database.name)
+
+    def enter(self, user: str, database: str) -> None:
+        """A client counts from now on, whether it has a session or not."""
+        self._inside += 1
+        self._users[user] = self._users.get(user, 0) + 1
+        self._databases[database] = self._databases.get(database, 0) + 1
+
+    def leave(self, user: str, database: str) -> None:
+        """It does no longer."""
+        self._inside -= 1
+        _decrease(self._users, user)
+        _decrease(self._databases, database)
+        if not self._inside and self.on_empty is not None:
             self.on_empty()
 
     def find(self, number: int, key: bytes) -> Session | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cache.cache import Cache
     from pool.pool import Pool
     from proxy.clients import Clients
+    from proxy.relays import Relays
     from proxy.session import Session
     from stats.stats import Stats
 
@@ -33,12 +34,17 @@ def _connects(pool: Pool) -> dict[tuple[str, str], int]:
     return {(pool.database, "ok"): pool.counters.opened, **counts}
 
 
+def _add(counts: dict[tuple[str, str, str], int], labels: tuple[str, str, str]) -> None:
+    counts[labels] = counts.get(labels, 0) + 1
+
+
 class Status:
     """Looks at everything when it is asked; keeps only counters that nobody else has."""
 
-    def __init__(self, stats: Stats, clients: Clients, cache: Cache, memory: int) -> None:
+    def __init__(self, stats: Stats, clients: Clients, relays: Relays, cache: Cache, memory: int) -> None:
         self._stats = stats
         self._clients = clients
+        self._relays = relays
         self._cache = cache
         self._memory = memory
         self.pools: list[Pool] = []
@@ -76,9 +82,13 @@ class Status:
             connects.update(_connects(pool))
             prepared[now.database] += len(pool.registry)
         counters = self._cache.counters()
+        clients = self._sessions(self._clients)
+        for relay in self._relays:
+            _add(clients, (relay.database, relay.user, relay.state))
+            _add(servers, (relay.database, relay.target.user, "replication" if relay.opened else "opening"))
         return Gauges(
             servers=servers,
-            clients=self._sessions(self._clients),
+            clients=clients,
             waiting=waiting,
             oldest_wait=oldest,
             pool_limit=limits,
@@ -119,6 +129,7 @@ class Status:
             "uptime_seconds": time.time() - self.started,
             "clients": {
                 state: sum(1 for session in self._clients if session_state(session) == state)
+                + sum(1 for relay in self._relays if relay.state == state)
                 for state in ("idle", "active", "waiting")
             },
             "pools": [

@@ -51,7 +51,7 @@ class Consoles:
 
     def __init__(self, rooms: Rooms, reload: Callable[[], str], shutdown: Callable[[Shutdown], None]) -> None:
         self._rooms = rooms
-        self._control = Control(rooms.pools, rooms.clients, rooms.config)
+        self._control = Control(rooms.pools, rooms.clients, rooms.config, rooms.relays)
         self._averages = Averages(rooms.clients.clock())
         self._view = LiveView(rooms, self._control, self._averages)
         self._executor = Executor(self._view, self._control, rooms.cache, reload, shutdown)

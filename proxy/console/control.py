@@ -2,7 +2,8 @@
 
 Pausing. A paused pool lends nothing: its idle connections are closed at once, the others when their leases end, and
 clients wait in its queue. PAUSE is answered when the last of them is closed, so that the server can be restarted or the
-database renamed. Everything can be paused, or databases one by one; RESUME without a name ends all of it.
+database renamed. Everything can be paused, or databases one by one; RESUME without a name ends all of it. Replication
+connections are in no pool: a pause neither waits for them nor keeps them out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pool.pool import Pool
     from proxy.clients import Clients
     from proxy.config import Config
+    from proxy.relay import Relay
 
 
 @dataclass(slots=True)
@@ -31,9 +33,16 @@ class _Waiting:
 class Control:
     """The pauses, and a hand on pools and clients. ``pools`` is read anew each time."""
 
-    def __init__(self, pools: Iterable[Pool], clients: Clients, config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        pools: Iterable[Pool],
+        clients: Clients,
+        config: Callable[[], Config],
+        relays: Iterable[Relay] = (),
+    ) -> None:
         self._pools = pools
         self._clients = clients
+        self._relays = relays
         self._config = config
         self._everything = False
         self._paused: set[str] = set()
@@ -101,6 +110,9 @@ class Control:
         for session in self._clients:
             if session.database.name == database:
                 session.refuse("57P01", "terminating connection due to administrator command")
+        for relay in self._relays:
+            if relay.database == database:
+                relay.dismiss()
         for pool in self._scope(database):
             for server in pool.servers:
                 server.close("KILL")
@@ -112,6 +124,10 @@ class Control:
         for session in self._clients:
             if session.number == int(number[:12]):
                 session.refuse("57P01", "terminating connection due to administrator command")
+                return
+        for relay in self._relays:
+            if relay.number == int(number[:12]) != 0:
+                relay.dismiss()
                 return
         raise CommandError("42704", "client not found")
 

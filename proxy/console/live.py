@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cache.cache import Cache
     from cache.counters import Counters
+    from pool.connect import Opened
     from pool.pool import Pool
     from pool.server import Server
     from proxy.access import Access
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from proxy.console.control import Control
     from proxy.console.traffic import Averages
     from proxy.edge import Edge
+    from proxy.relay import Relay
+    from proxy.relays import Relays
     from proxy.session import Session
     from stats.slowlog import SlowRecord
     from stats.snapshot import Snapshot
@@ -41,6 +44,7 @@ class Rooms:
     config: Callable[[], Config]
     access: Callable[[], Access]
     clients: Clients
+    relays: Relays
     pools: Sequence[Pool]
     stats: Stats
     cache: Cache
@@ -73,6 +77,7 @@ class LiveView:
 
     def users(self) -> Sequence[str]:
         names = {*self._rooms.access().users, *(pool.user for pool in self._rooms.pools)}
+        names.update(relay.user for relay in self._rooms.relays)
         return sorted(names.union(session.user for session in self._rooms.clients))
 
     def pools(self) -> list[PoolState]:
@@ -122,6 +127,8 @@ class LiveView:
                 server_pid=0 if server is None else server.pid,
                 pins=tuple(sorted(pin.value for pin in session.ledger.pins)),
             )
+        for relay in self._rooms.relays:
+            yield _relay_client(relay, wall, now)
 
     def servers(self) -> Iterator[ServerState]:
         now = self._rooms.clients.clock()
@@ -147,6 +154,9 @@ class LiveView:
                     pid=server.pid,
                     statements=len(server.statements),
                 )
+        for relay in self._rooms.relays:
+            if relay.opened is not None:
+                yield _relay_server(relay, relay.opened, wall)
 
     def logging_in(self) -> int:
         return self._rooms.edge.pending
@@ -180,6 +190,45 @@ class LiveView:
 
     def slow(self) -> Sequence[SlowRecord]:
         return self._rooms.stats.slowlog.records()
+
+
+def _relay_client(relay: Relay, wall: float, now: float) -> ClientState:
+    opened = relay.opened
+    return ClientState(
+        id=relay.number,
+        user=relay.user,
+        database=relay.database,
+        application=relay.application,
+        state=relay.state,
+        socket=_socket(relay.transport),
+        connected=wall + relay.connected_at,
+        requested=wall + relay.opened_at,
+        waited=0.0 if opened is not None else max(0.0, now - relay.connected_at),
+        ptr=_ptr(relay),
+        link="" if opened is None else _ptr(opened),
+        statements=0,
+        server_pid=0 if opened is None else opened.pid,
+        pins=(),
+        replication=relay.kind.value,
+    )
+
+
+def _relay_server(relay: Relay, opened: Opened, wall: float) -> ServerState:
+    return ServerState(
+        user=relay.target.user,
+        database=relay.database,
+        application=relay.application,
+        state="active",
+        socket=_socket(opened.transport),
+        connected=wall + relay.opened_at,
+        requested=wall + relay.opened_at,
+        outdated=False,
+        ptr=_ptr(opened),
+        link=_ptr(relay),
+        pid=opened.pid,
+        statements=0,
+        replication=relay.kind.value,
+    )
 
 
 def _server_state(pool: Pool, server: Server, now: float) -> str:

@@ -117,7 +117,7 @@ def clients(view: View) -> Iterator[Row]:
     """SHOW CLIENTS."""
     for client in view.clients():
         yield (
-            *("C", client.user, client.database, "none", client.state, *_ends(client.socket)),
+            *("C", client.user, client.database, client.replication, client.state, *_ends(client.socket)),
             *(timestamp(client.connected), timestamp(client.requested), *_whole_and_micro(client.waited)),
             *(0, client.ptr, client.link, 0, client.socket.tls, client.application, client.statements, client.id),
         )
@@ -127,7 +127,7 @@ def servers(view: View) -> Iterator[Row]:
     """SHOW SERVERS; they have no number of their own but the server's process id."""
     for server in view.servers():
         yield (
-            *("S", server.user, server.database, "none", server.state, *_ends(server.socket)),
+            *("S", server.user, server.database, server.replication, server.state, *_ends(server.socket)),
             *(timestamp(server.connected), timestamp(server.requested), 0, 0, int(server.outdated)),
             *(server.ptr, server.link, server.pid, server.socket.tls, server.application, server.statements),
             server.pid,
@@ -146,7 +146,8 @@ def lists(view: View) -> Iterator[Row]:
     yield ("used_clients", sum(1 for _ in view.clients()))
     yield ("login_clients", view.logging_in())
     yield ("free_servers", 0)
-    yield ("used_servers", sum(pool.servers for pool in pools))
+    alone = sum(1 for server in view.servers() if server.replication != "none")
+    yield ("used_servers", sum(pool.servers for pool in pools) + alone)
     for name in ("dns_names", "dns_zones", "dns_queries", "dns_pending"):
         yield (name, 0)
 

@@ -43,6 +43,7 @@ class ClientState:
     statements: int  # prepared
     server_pid: int  # of the server that it has, else 0
     pins: tuple[str, ...]
+    replication: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class ServerState:
     link: str
     pid: int
     statements: int
+    replication: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
