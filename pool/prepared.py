@@ -44,6 +44,7 @@ class Prepared:
     place: bytes = b""
     shape: bytes | None = None  # of its result, as whoever asks is told (protocol/description.py); None: not known
     parameters: bytes = b""  # their types, known with the shape
+    names: bool | None = None  # does its text name prepared statements? None: nobody has looked
 
     def parse_message(self, name: bytes, *, fresh: bool = True) -> bytes:
         """A Parse for it, under this name. Not ``fresh``: with the types of parameters that clients count on."""

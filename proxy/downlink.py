@@ -63,6 +63,11 @@ class Downlink:
         if pipeline.swallowed_errors:
             self._misfit(server, pipeline)
             return
+        retelling = session.uplink.retelling
+        if retelling is not None:
+            out = retelling.passing(out)
+            if retelling.over:
+                session.uplink.retelling = None
         if turns and turns[0].fill is not None:
             session.reader.collect(turns[0], out)
         if pipeline.finished:

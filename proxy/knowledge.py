@@ -16,6 +16,7 @@ from cache.key import scope
 from cache.tags import read_tags
 from sql.analyse import analyse_bytes
 from sql.facts import Kind, Pin
+from sql.named import named
 from sql.reach import reach
 from sql.template import plain_template, template
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pool.settings import Profile
     from sql.catalog import Catalog
     from sql.facts import Facts
+    from sql.named import Named
     from stats.digests import DigestStats
 
 PINS = frozenset(Pin) - {Pin.LISTEN, Pin.SEQUENCE, Pin.SETTING_IN_TRANSACTION, Pin.SEED}
@@ -71,7 +73,22 @@ _PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALU
 class Known:
     """A statement shape. Compared by identity."""
 
-    __slots__ = ("blind", "copies", "digest", "facts", "listens", "moves", "noisy", "plain_read", "unwatched")
+    __slots__ = (
+        "_looked",
+        "_named",
+        "arguments",
+        "blind",
+        "copies",
+        "digest",
+        "facts",
+        "forgets",
+        "listens",
+        "moves",
+        "names",
+        "noisy",
+        "plain_read",
+        "unwatched",
+    )
 
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
@@ -85,13 +102,34 @@ class Known:
             or facts.kind in _COPIES
             or any(call.function.name == "pg_notify" for call in facts.functions)
             or facts.statements
+            or facts.prepared
         )
+        self.forgets = any(_forgets(part) for part in facts.statements or (facts,))
+        self.names = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN  # may mean prepared statements
         self.copies = any(part.kind in _COPIES for part in facts.statements or (facts,))
         self.moves = any(change.name.lower() in _PLACES for change in facts.settings)
         self.listens = any(part.kind is Kind.LISTEN for part in facts.statements or (facts,))
         self.plain_read = is_plain_read(facts)
         self.blind = _blind(facts, noisy=self.noisy)
         self.unwatched = _unwatched(facts, noisy=self.noisy)
+        self.arguments: Known | None = None  # of an EXECUTE: what its arguments do, if they can do anything
+        if facts.kind is Kind.EXECUTE and (facts.functions or facts.operators or facts.casts):
+            plain = replace(facts, kind=Kind.SELECT, opaque=False, prepared=frozenset())
+            self.arguments = Known(plain, digest)
+        self._named: Named | None = None
+        self._looked = False
+
+    def named(self, text: bytes) -> Named | None:
+        """Where this text, which this is known of, says the one name of a prepared statement; see sql/named.py."""
+        if not self._looked:
+            self._looked = True
+            self._named = named(text) if len(text) <= MAX_PARSE else None
+        return self._named
+
+
+def _forgets(facts: Facts) -> bool:
+    """Are all prepared statements gone afterwards?"""
+    return (facts.kind, facts.name) in ((Kind.DISCARD, "all"), (Kind.DEALLOCATE, None))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -90,6 +90,7 @@ class Ledger:
         effects.ddl = effects.ddl or judgement.ddl
         effects.taints = effects.taints or judgement.taints
         effects.commits = effects.commits or known.facts.can_commit
+        effects.forgets = effects.forgets or known.forgets
         effects.ends = effects.ends or known.facts.ends
         self._collect(effects, known.facts)
         if not _UNNAMED.isdisjoint(effects.pins):
@@ -113,10 +114,6 @@ class Ledger:
                 effects.defines = effects.defines or statement.opaque
             elif kind in (Kind.SAVEPOINT, Kind.ROLLBACK_TO):
                 effects.savepoints = True
-            elif (kind is Kind.DISCARD and statement.name == "all") or (
-                kind is Kind.DEALLOCATE and statement.name is None
-            ):
-                effects.forgets = True
 
     def before_send(self, turn: Turn, in_flight: Iterable[Turn], *, may_commit: bool) -> None:
         """The turn's last message is about to leave: mark what it may commit."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from pool.errors import PoolError
     from pool.pool import Pool
-    from pool.prepared import Prepared
     from pool.server import Owner, Server
     from pool.settings import Profile
     from proxy.clients import Clients
@@ -248,9 +247,8 @@ class Session(asyncio.Protocol):
             )
         self.refuse(error.sqlstate, error.message, error.detail, counted=turn is not None)
 
-    def query(self, text: bytes, server: Server) -> Turn:
+    def query(self, known: Known, text: bytes, server: Server) -> Turn:
         turn = self.turn or Turn(self.active_at)
-        known = self.database.statements.get(text)
         turn.known = known
         turn.text = text
         self._judge(turn, known, text)
@@ -264,8 +262,8 @@ class Session(asyncio.Protocol):
         self.ledger.executes(turn, self.clients.function, self.clients.function.blind, self.profile, self.pool.user)
         return self._send(turn, server)
 
-    def bound(self, statement: Prepared) -> Known:
-        return self.database.statements.get(statement.query)
+    def known(self, text: bytes) -> Known:
+        return self.database.statements.get(text)
 
     def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
         turn = self.turn

@@ -41,12 +41,16 @@ from protocol.replies import (
     SYNC,
 )
 from proxy.inbox import FAR, LONG, SHORT
+from proxy.sqlprepare import send_names
+from proxy.sqlprepare_there import kept_there, summon
+from proxy.uplink_malformed import pass_malformed
 from proxy.uplink_notes import (
     STATEMENT,
     Naming,
     Registered,
     bind_message,
     foreign_name,
+    taken,
     unsure,
     without,
     without_unnamed,
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from pool.prepared import Prepared
     from pool.server import Server
     from proxy.knowledge import Known
+    from proxy.retelling import Retelling
     from proxy.uplink_ports import Conductor
 
 _header = Struct(">BI").unpack_from
@@ -66,14 +71,6 @@ _CLOSE_COMPLETE = build.close_complete()
 _FLUSH = build.flush()
 STREAM = 64 * 1024
 """Bytes; a longer Bind is not waited for."""
-_KINDS = {
-    tags.QUERY: QUERY,
-    tags.PARSE: PARSE,
-    tags.BIND: BIND,
-    tags.DESCRIBE: DESCRIBE_STATEMENT,
-    tags.EXECUTE: EXECUTE,
-    tags.CLOSE: CLOSE,
-}
 FAILED = 0x45
 
 
@@ -86,6 +83,7 @@ class Uplink:
 
     __slots__ = (
         "_max_message",
+        "asking",
         "conductor",
         "copying",
         "doubtful",
@@ -93,6 +91,7 @@ class Uplink:
         "misfit",
         "open",
         "portals",
+        "retelling",
         "stalled",
         "statements",
         "stream_dropped",
@@ -108,6 +107,8 @@ class Uplink:
         self.copying: bytes | None = None  # what makes the server say whether a copy begins, when one may
         self.portals: dict[bytes, tuple[Known, Prepared]] = {}
         self.open = False  # a batch of the extended protocol has begun and its Sync has not come
+        self.asking = False  # for the simple Query that waits something has gone ahead
+        self.retelling: Retelling | None = None  # how the next answer is told
         self.left = 0  # bytes of a streamed message that are still to come
         self.stream_dropped = False
 
@@ -166,7 +167,9 @@ class Uplink:
                 start = position
                 break
             except RemoteProtocolError:
-                new = self._malformed(tag, server)
+                if not pass_malformed(tag, self.conductor, server):
+                    raise
+                new = None
             if new is not None:
                 up += (data[start:position], new)
                 start = end
@@ -189,17 +192,22 @@ class Uplink:
 
     def _query(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         text = read_query(data, body, end)
+        known = self.conductor.known(text)
+        if known.names and (instead := self._names(known, text, server)) is not None:
+            return instead
         if not server.pipeline.skipping:  # else the server ignores it
             self.open = False
             self.statements.pop(b"", None)  # a simple Query drops the unnamed statement
             self.doubtful.pop(b"", None)
             server.statements.unnamed_lost()
-        turn = self.conductor.query(text, server)
-        server.pipeline.add(QUERY, turn)
+        server.pipeline.add(QUERY, self.conductor.query(known, text, server))
         self.copying = None
-        if turn.known is not None and turn.known.copies:
+        if known.copies:
             self._may_copy(server)
         return None
+
+    def _names(self, known: Known, text: bytes, server: Server) -> bytes | None:
+        return send_names(self, known, text, server)
 
     def _sync(self, length: int, server: Server) -> bytes | None:
         if length != 4:
@@ -238,8 +246,10 @@ class Uplink:
             if before or foreign != name:
                 return before + bind_message(portal, foreign + b"\0", data, rest, available, end)
             return None
+        known = self.conductor.known(statement.query)
+        if known.names:
+            summon(self, known, server, parsing=False)
         injected = (provide if name else provide_unnamed)(statement, server, self)
-        known = self.conductor.bound(statement)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
             self.conductor.executes(known, statement.query, server, partial=True)
@@ -290,16 +300,15 @@ class Uplink:
         pipeline = server.pipeline
         self.open = True
         statement = server.pool.registry.intern(query, types, self.conductor.profile.place)
+        if statement.names is not False:
+            known = self.conductor.known(query)
+            statement.names = bool(known.facts.prepared)
+            summon(self, known, server, parsing=True)
         if name and name in self.statements:
-            foreign = foreign_name(name)
-            server.statements.strays.add(foreign)
-            pipeline.add(CLOSE, None, SWALLOW)
-            pipeline.add(PARSE, None, SWALLOW)
-            pipeline.add(PARSE)
-            return close_message(foreign) + build.parse(foreign, b"") + statement.parse_message(foreign)
+            return taken(name, statement, server)
         presence = server.statements.presence(statement, pipeline.batch) if name else Presence.ABSENT
         ready = pipeline.status != FAILED and not (pipeline.skipping or pipeline.copy_in)
-        there = presence is Presence.PRESENT and ready and not pipeline.turns_outstanding
+        there = presence is Presence.PRESENT and ready and not (pipeline.turns_outstanding or statement.names)
         if name and ready and not there and statement.shape is not None:
             raise compare(statement, server, self, held=False)
         registered = Registered(self, name, statement, server)
@@ -319,7 +328,7 @@ class Uplink:
         if not pipeline.skipping:
             server.statements.sent(statement, pipeline.batch)
         message = before + statement.parse_message(statement.name)
-        if not steady(self.conductor.bound(statement)):
+        if not steady(self.conductor.known(statement.query)):
             return message
         pipeline.add(DESCRIBE_STATEMENT, Learned(server, statement), SWALLOW)
         return message + build.describe("S", statement.name)
@@ -340,7 +349,8 @@ class Uplink:
             return before + data[body - 5 : end] if before else None
         if not name:
             before = provide_unnamed(statement, server, self)
-            told = Told(self, server, statement) if statement.name and steady(self.conductor.bound(statement)) else None
+            lasts = statement.name and steady(self.conductor.known(statement.query))
+            told = Told(self, server, statement) if lasts else None
             server.pipeline.add(DESCRIBE_STATEMENT, told)
             return before + data[body - 5 : end] if before else None
         before = provide(statement, server, self)
@@ -355,6 +365,9 @@ class Uplink:
             pipeline.add(CLOSE)
             self.portals.pop(name, None)
             return None
+        if name and name not in self.statements and kept_there(self):
+            pipeline.add(CLOSE)
+            return close_message(foreign_name(name))
         note = Naming(self, name, pipeline.batch) if name in self.statements else None
         if not pipeline.skipping and note is not None:
             note.sends(None)
@@ -363,14 +376,6 @@ class Uplink:
             return b""
         server.statements.unnamed_lost()
         pipeline.add(CLOSE, note)
-        return None
-
-    def _malformed(self, tag: int, server: Server) -> bytes | None:
-        """A body that cannot be read: the server says what it thinks of it, and the connection lives on."""
-        kind = _KINDS.get(tag)
-        if kind is None:
-            raise
-        server.pipeline.add(kind, self.conductor.query(b"", server) if kind == QUERY else None)
         return None
 
     def _stream(self, tag: int, data: bytes, position: int, end: int, server: Server) -> bytes | None:

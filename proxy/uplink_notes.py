@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pool.prepared import PREFIX, close_message
-from protocol import tags
+from protocol import build, tags
 from protocol.errors import RemoteProtocolError
 from protocol.hot import Incomplete, read_bind, read_parse, read_target
-from protocol.replies import CLOSE, SWALLOW
+from protocol.replies import CLOSE, PARSE, SWALLOW
 
 if TYPE_CHECKING:
     from pool.prepared import Prepared
@@ -164,6 +164,17 @@ def without_unnamed(server: Server) -> bytes:
 def foreign_name(name: bytes) -> bytes:
     """A client's own name as a server may see it: never one of ours."""
     return b"?" + name if name.startswith(PREFIX) else name
+
+
+def taken(name: bytes, statement: Prepared, server: Server) -> bytes:
+    """The client has this name in use: something of that name is put in the way, and the server refuses the other."""
+    foreign = foreign_name(name)
+    pipeline = server.pipeline
+    server.statements.strays.add(foreign)
+    pipeline.add(CLOSE, None, SWALLOW)
+    pipeline.add(PARSE, None, SWALLOW)
+    pipeline.add(PARSE)
+    return close_message(foreign) + build.parse(foreign, b"") + statement.parse_message(foreign)
 
 
 def without(foreign: bytes, server: Server) -> bytes:

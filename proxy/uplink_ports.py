@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pool.prepared import Prepared
     from pool.server import Server
     from pool.settings import Profile
     from proxy.knowledge import Known
+    from proxy.ledger import Ledger
     from proxy.turn import Turn
 
 
@@ -18,10 +18,17 @@ class Conductor(Protocol):
     turn: Turn | None
 
     @property
+    def ledger(self) -> Ledger:
+        """What its statements have done."""
+
+    @property
     def profile(self) -> Profile:
         """The settings that go with it, by which its statements are read."""
 
-    def query(self, text: bytes, server: Server) -> Turn:
+    def known(self, text: bytes) -> Known:
+        """What is known of a text."""
+
+    def query(self, known: Known, text: bytes, server: Server) -> Turn:
         """A simple Query is about to be sent; the turn it is."""
 
     def sync(self, server: Server) -> Turn:
@@ -29,9 +36,6 @@ class Conductor(Protocol):
 
     def function(self, server: Server) -> Turn:
         """A FunctionCall is about to be sent; the turn it is."""
-
-    def bound(self, statement: Prepared) -> Known:
-        """What is known of a statement that a portal is bound to."""
 
     def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
         """A portal is about to be executed, or only some rows of it."""

@@ -31,8 +31,8 @@ def send_execution(uplink: Uplink, data: bytes, size: int, server: Server) -> by
     if server.statements.presence(statement, pipeline.batch) is not Presence.PRESENT:
         return None
     conductor = uplink.conductor
-    known = conductor.bound(statement)
-    if known.copies:
+    known = conductor.known(statement.query)
+    if known.copies or known.names:
         return None
     uplink.portals[b""] = (known, statement)
     conductor.executes(known, statement.query, server, partial=False)

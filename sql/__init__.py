@@ -8,6 +8,7 @@ kept. "None" for writes always means "the whole database", and every doubt ends 
 - `analyse.py`      text -> Facts (libpg_query); never raises
 - `collect.py`      one walk over a statement's tree: relations, functions, casts, operators
 - `utility.py`      Facts of the statements that are neither reads nor plain writes
+- `named.py`        where a text says the name of a prepared statement; `type_oids.py` what PREPARE declares
 - `settings.py`     SET, RESET, set_config -> SettingChange
 - `hints.py`        `/* forebay: ... */`
 - `normal.py`       digest and normalized text (shows no literal)

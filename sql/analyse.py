@@ -141,6 +141,7 @@ def _union(parts: tuple[Facts, ...]) -> Facts:
         operators=frozenset().union(*(part.operators for part in parts)),
         casts=frozenset().union(*(part.casts for part in parts)),
         ctes=frozenset().union(*(part.ctes for part in parts)),
+        prepared=frozenset().union(*(part.prepared for part in parts)),
         attributes=frozenset().union(*(part.attributes for part in parts)),
         derived=any(part.derived for part in parts),
         opaque=any(part.opaque for part in parts),

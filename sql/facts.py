@@ -193,6 +193,7 @@ class Facts:
     statements: tuple[Facts, ...] = ()
     inner: Facts | None = None  # of EXPLAIN, PREPARE, DECLARE, COPY (query) TO
     name: str | None = None  # savepoint, gid, prepared statement, cursor, channel; None = ALL
+    prepared: frozenset[str] = frozenset()  # names of prepared statements, whatever is done with them
     analyze: bool = False  # EXPLAIN that executes
 
     reads: frozenset[Name] = frozenset()

@@ -163,6 +163,7 @@ def _explain(tree: Any) -> Facts:
     found = collect(tree.query)
     more: dict[str, Any] = {} if analyze else {"writes": frozenset()}
     opaque = inner.opaque and (analyze or inner.kind is not Kind.DDL)
+    more["prepared"] = inner.prepared
     facts = _from_collected(Kind.EXPLAIN, found, inner=inner, analyze=analyze, opaque=opaque, **more)
     if not analyze:
         return facts
@@ -184,15 +185,19 @@ def _is_on(option: Any) -> bool:
 
 
 def _prepare(tree: Any) -> Facts:
-    return _plain(Kind.PREPARE, name=tree.name, inner=statement(tree.query), pins=(Pin.PREPARE,))
+    names = frozenset((tree.name,))
+    return _plain(Kind.PREPARE, name=tree.name, prepared=names, inner=statement(tree.query), pins=(Pin.PREPARE,))
 
 
 def _execute(tree: Any) -> Facts:
-    return _with_names(Kind.EXECUTE, tree, name=tree.name, opaque=True)
+    names = frozenset((tree.name,))
+    return _with_names(Kind.EXECUTE, tree, name=tree.name, prepared=names, opaque=True, literals_matter=False)
 
 
 def _deallocate(tree: Any) -> Facts:
-    return _plain(Kind.DEALLOCATE, name=tree.name or None, unpins=(Pin.PREPARE,) if tree.isall else ())
+    names = frozenset() if tree.isall else frozenset((tree.name,))
+    unpins = (Pin.PREPARE,) if tree.isall else ()
+    return _plain(Kind.DEALLOCATE, name=tree.name or None, prepared=names, unpins=unpins)
 
 
 def _declare(tree: Any) -> Facts:
@@ -231,7 +236,9 @@ def _maintenance(tree: Any) -> Facts:
 def _ddl(tree: Any) -> Facts:
     """A temporary relation pins its session and changes nothing for others; only its query runs now."""
     if _has(tree, "into"):
-        return _created(collect(tree.query), tree.into.rel, tree.query.WhichOneof("node") == "execute_stmt")
+        executed = (tree.query.execute_stmt.name,) if tree.query.WhichOneof("node") == "execute_stmt" else ()
+        facts = _created(collect(tree.query), tree.into.rel, unseen=bool(executed))
+        return replace(facts, prepared=frozenset(executed))
     if any(_is_temporary(getattr(tree, part)) for part in ("relation", "view", "sequence") if _has(tree, part)):
         return _plain(Kind.DDL, pins=(Pin.TEMP_TABLE,))
     return _with_names(Kind.DDL, tree, opaque=True, can_commit=True)

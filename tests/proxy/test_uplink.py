@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from cache.cache import Cache
+from cache.coherence import Coherence
+from cache.memory import MemoryStore
 from pool.connect import Opened, Target
 from pool.plan import PoolLimits
 from pool.pool import Pool
@@ -16,8 +19,10 @@ from pool.stream import Stream
 from pool.tasks import Tasks
 from protocol.errors import RemoteProtocolError
 from protocol.replies import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FAKE, FORWARD, PARSE, QUERY, SWALLOW, SYNC
+from proxy.database import Database, Identities
 from proxy.inbox import FAR
 from proxy.knowledge import Statements
+from proxy.ledger import Ledger
 from proxy.turn import Turn
 from proxy.uplink import STREAM, Terminated, Uplink
 from stats.stats import Stats
@@ -25,7 +30,6 @@ from tests.support import frames
 from tests.support.frames import FLUSH, bind, close, describe, execute, parse, query
 
 if TYPE_CHECKING:
-    from pool.prepared import Prepared
     from pool.server import Note
     from proxy.knowledge import Known
 
@@ -41,12 +45,18 @@ class Talk:
         self.answered = b""
         self.executed: list[bytes] = []
         self.turn: Turn | None = None
-        self.known = Statements(Stats(1.0).digest).get(b"FETCH 1 FROM a_cursor")  # the kind that is not described
+        self.texts = Statements(Stats(1.0).digest)
+        self.every: Known | None = self.texts.get(b"FETCH 1 FROM a_cursor")  # all texts are of the kind not described
+        cache = Cache(Coherence(), MemoryStore(1 << 20, 1 << 16), 60.0)
+        self.ledger = Ledger(Database("d", Stats(1.0), cache, Identities(), mode="off", session_pooling="transaction"))
         self.profile = self.server.pool.profiles.empty
 
     # what Uplink asks
 
-    def query(self, text: bytes, server: Server) -> Turn:
+    def known(self, text: bytes) -> Known:
+        return self.every or self.texts.get(text)
+
+    def query(self, known: Known, text: bytes, server: Server) -> Turn:
         return Turn(0.0)
 
     def sync(self, server: Server) -> Turn:
@@ -54,9 +64,6 @@ class Talk:
 
     def function(self, server: Server) -> Turn:
         return Turn(0.0)
-
-    def bound(self, statement: Prepared) -> Known:
-        return self.known
 
     def executes(self, known: Known, text: bytes, server: Server, *, partial: bool) -> None:
         self.executed.append(text)
@@ -281,7 +288,7 @@ NO_TABLE = frames.error_response("42P01", "no such table")
 @pytest.mark.parametrize("outcome", [COPY_BEGINS, COPY_BEGINS + NO_TABLE, NO_TABLE, frames.frame("C", b"COPY 1\0")])
 def test_a_sync_waits_until_it_is_known_whether_a_copy_begins(outcome: bytes) -> None:
     talk = Talk()
-    talk.known = Statements(Stats(1.0).digest).get(b"COPY t FROM STDIN")
+    talk.every = talk.texts.get(b"COPY t FROM STDIN")
     batch = parse("COPY t FROM STDIN") + bind() + execute()
     up, used, needed = talk.uplink.forward(batch + frames.SYNC, talk.server)
     assert (up, used, needed) == (batch + FLUSH, len(batch), FAR)

@@ -8,8 +8,6 @@ import pytest
 
 from pool.prepared import Presence
 from protocol.replies import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FORWARD, PARSE, SWALLOW, SYNC
-from proxy.knowledge import Statements
-from stats.stats import Stats
 from tests.proxy.test_uplink import READY, Talk, new_server
 from tests.support import frames
 from tests.support.frames import FLUSH, bind, close, describe, execute, parse
@@ -28,7 +26,7 @@ UP: Final = bind("1", statement="forebay_1") + execute() + frames.SYNC
 def talking() -> Talk:
     """A client whose statements have results."""
     talk = Talk()
-    talk.known = Statements(Stats(1.0).digest).get(TEXT.encode())
+    talk.every = talk.texts.get(TEXT.encode())
     return talk
 
 
