@@ -49,6 +49,7 @@ from typing import Final
 from protocol.description import Description
 from protocol.errors import RemoteProtocolError
 from protocol.plain import Shape, count_rows
+from protocol.probe import Probe
 from protocol.replies import (
     ANY_TIME,
     BIND,
@@ -324,6 +325,9 @@ class Pipeline:
             what = "that answers nothing" if queue else "although nothing was asked"
             raise RemoteProtocolError(f"the server sent a message of type {chr(tag)!r} {what}")
         if tag == 0x45:
+            if isinstance(note, Probe):
+                note.failed = True
+                return SWALLOW
             swallowed = action == SWALLOW and kind <= FUNCTION
             (self.swallowed_errors if swallowed else self.errors).append(data[body : min(end, body + HOLD)])
             return self._error(action, reply)
@@ -345,6 +349,8 @@ class Pipeline:
             self.errors.clear()
             self.notices = 0
         elif note is not None:
+            if isinstance(note, Probe) and not note.failed:
+                note.rows = self.rows
             self.proved.append(note)
         self.last_tag = b""
         self.rows = 0

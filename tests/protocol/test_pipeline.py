@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import RemoteProtocolError
 from protocol.pipeline import Pipeline
+from protocol.probe import Probe
 from protocol.replies import (
     BIND,
     CLOSE,
@@ -396,3 +397,21 @@ def test_a_copy_that_is_over_needs_no_end() -> None:
     pipeline.receive(error_response("42P01", "no such table") + ready())
     assert pipeline.take_fakes() == b""
     assert pipeline.at_rest
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_probe_is_between_us_and_the_server(fails: bool) -> None:
+    pipeline = Pipeline()
+    probe = Probe()
+    pipeline.add(QUERY, "before")
+    pipeline.add(QUERY, probe, SWALLOW)
+    pipeline.add(QUERY, "behind")
+    whole = row_description("a") + data_row("1") * 2 + frame("C", b"SELECT 2\0") + ready()
+    failed = row_description("a") + data_row("1") + error_response("57014", "canceling statement") + ready()
+    shown = pipeline.receive(data_row("x") + ready() + (failed if fails else whole) + data_row("y") + ready())
+    assert shown == data_row("x") + ready() + data_row("y") + ready()
+    assert probe.rows == (None if fails else 2)
+    assert pipeline.proved == [probe]
+    assert [finished.rows for finished in pipeline.finished] == [1, 1]
+    assert [finished.error for finished in pipeline.finished] == [None, None]
+    assert pipeline.swallowed_errors == []
