@@ -36,6 +36,7 @@ logger = logging.getLogger("forebay.catalog")
 _FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _JANITOR_PERIOD = 0.2
 _RETRY = 1.0
+_AWAY = 6.0  # PostgreSQL waits five for others to leave a database that somebody wants for himself
 _ABOUT = """
 SELECT current_setting('search_path') AS path,
        current_setting('default_transaction_isolation') NOT IN ('read committed', 'read uncommitted')
@@ -129,6 +130,8 @@ class CatalogKeeper:
         self._where: str | None = None  # the server's own address
         self._failing = False
         self._moving = False
+        self._unwanted = False
+        database.on_vacate = self.vacate
         database.on_suspect = self.suspect
         database.on_moved = self.move
 
@@ -141,6 +144,12 @@ class CatalogKeeper:
         """The host's name leads elsewhere: look from there."""
         self._moving = True
         self.suspect()
+
+    def vacate(self, name: str) -> None:
+        """Somebody wants to be alone in that database: be away for a while, if it is this one."""
+        if name == self._login[2]:
+            self._unwanted = True
+            self._wake.set()
 
     async def run(self) -> None:
         try:
@@ -156,6 +165,12 @@ class CatalogKeeper:
             self._hang_up()
 
     async def _pause(self) -> None:
+        if self._unwanted:
+            self._unwanted = False
+            self._hang_up()
+            self._database.outdated()
+            await asyncio.sleep(_AWAY)
+            return
         if self._failing:
             await asyncio.sleep(_RETRY)
             return

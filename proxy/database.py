@@ -92,6 +92,7 @@ class Database:
         self.blocks: set[Ledger] = set()  # sessions that have written in a transaction that is still open
         self.on_suspect: Callable[[], None] | None = None
         self.on_moved: Callable[[], None] | None = None  # the name of its host leads elsewhere
+        self.on_vacate: Callable[[str], None] | None = None  # somebody wants the database of that name without us
         self.paths: dict[str, tuple[str, ...]] = {}  # user -> search_path by default, learnt with the catalog
         self._newest: Catalog | None = None
         self._number = 0
@@ -195,7 +196,7 @@ class Database:
         """The name leads to another server, or to none: what was learnt of the old one holds no more."""
         self.widen()
         self.catalog = self._newest = self.identity = None
-        self.on_suspect = self.on_moved = None
+        self.on_suspect = self.on_moved = self.on_vacate = None
         self.paths.clear()
         self._views.clear()
         self.cache.purge()
@@ -331,6 +332,18 @@ class Database:
         """
         names = [d for d in self._identities.databases if d is self or (d.identity == identity and not d.unfit)]
         return {server.pid for name in names for pool in name.pools.values() for server in pool.servers}
+
+    def vacate(self, name: str) -> None:
+        """A statement is about to be sent that fails while others are connected to that database.
+
+        The server waits five seconds for them to leave: those of ours who do nothing there leave now.
+        """
+        for database in self._identities.databases:
+            for pool in database.pools.values():
+                if pool.target.database == name:
+                    pool.reconnect()
+            if database.on_vacate is not None:
+                database.on_vacate(name)
 
     def hub(self, pool: Pool) -> Hub:
         """What listens for the sessions of a pool."""

@@ -93,6 +93,8 @@ class Ledger:
         effects.forgets = effects.forgets or known.forgets
         effects.ends = effects.ends or known.facts.ends
         self._collect(effects, known.facts)
+        for name in known.facts.vacates:
+            self._database.vacate(name)
         if not _UNNAMED.isdisjoint(effects.pins):
             self.doubt = Doubt.TEMPORARY
         elif (known.moves or judgement.taints) and self.doubt is Doubt.NONE:

@@ -152,6 +152,7 @@ def _union(parts: tuple[Facts, ...]) -> Facts:
         settings=tuple(change for part in parts for change in part.settings),
         pins=tuple(dict.fromkeys(pin for part in parts for pin in part.pins)),
         unpins=tuple(dict.fromkeys(pin for part in parts for pin in part.unpins)),
+        vacates=tuple(dict.fromkeys(name for part in parts for name in part.vacates)),
         taints=any(part.taints for part in parts),
         bypass=Bypass.MULTI,
         literals_matter=any(part.literals_matter for part in parts),

@@ -217,6 +217,7 @@ class Facts:
     settings: tuple[SettingChange, ...] = ()
     pins: tuple[Pin, ...] = ()
     unpins: tuple[Pin, ...] = ()
+    vacates: tuple[str, ...] = ()  # databases that nobody may be connected to meanwhile
     taints: bool = False  # may change the session's settings or state in a way that is not listed
     bypass: Bypass | None = None
     hint: Hint | None = None

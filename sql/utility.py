@@ -244,6 +244,23 @@ def _ddl(tree: Any) -> Facts:
     return _with_names(Kind.DDL, tree, opaque=True, can_commit=True)
 
 
+def _alone(database: Callable[[Any], str]) -> Callable[[Any], Facts]:
+    """What fails while others are connected to a database."""
+    return lambda tree: replace(_ddl(tree), vacates=(database(tree),))
+
+
+def _template(tree: Any) -> str:
+    """The database that CREATE DATABASE copies."""
+    named = [part.def_elem for part in tree.options if part.def_elem.defname == "template"]
+    return named[0].arg.string.sval if named else "template1"
+
+
+def _renamed(tree: Any) -> Facts:
+    """Of all that has a name, only a database must be free of others."""
+    facts = _ddl(tree)
+    return replace(facts, vacates=(tree.subname,)) if tree.rename_type == pg_query_pb2.OBJECT_DATABASE else facts
+
+
 def _created(query: Collected, target: Any, unseen: bool = False) -> Facts:
     """CREATE TABLE AS and SELECT INTO."""
     if not _is_temporary(target):
@@ -302,5 +319,9 @@ _STATEMENTS: Final[dict[str, Callable[[Any], Facts]]] = {
     "do_stmt": _unseen(Kind.DO),
     "load_stmt": _load,
     "vacuum_stmt": _maintenance,
+    "createdb_stmt": _alone(_template),
+    "dropdb_stmt": _alone(lambda tree: str(tree.dbname)),
+    "alter_database_stmt": _alone(lambda tree: str(tree.dbname)),
+    "rename_stmt": _renamed,
     "check_point_stmt": _maintenance,
 }

@@ -270,3 +270,20 @@ def test_no_text_raises(text: str) -> None:
 @given(st.binary(max_size=40))
 def test_no_bytes_raise(text: bytes) -> None:
     assert analyse_bytes(text).kind in Kind
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("DROP DATABASE IF EXISTS a", ("a",)),
+        ("CREATE DATABASE a", ("template1",)),
+        ('CREATE DATABASE a ENCODING "UTF8" TEMPLATE "B"', ("B",)),
+        ("ALTER DATABASE a RENAME TO b", ("a",)),
+        ("ALTER DATABASE a SET TABLESPACE b", ("a",)),
+        ("ALTER DATABASE a SET work_mem = '1MB'", ()),
+        ("ALTER TABLE a RENAME TO b", ()),
+        ("CREATE DATABASE a; DROP DATABASE b", ("template1", "b")),
+    ],
+)
+def test_databases_that_must_be_free_of_others(text: str, names: tuple[str, ...]) -> None:
+    assert analyse(text).vacates == names
