@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pool.connect import ServerUnavailable, open_server, send_cancel
@@ -73,6 +73,14 @@ def target_of(access: Access, login: ClientLogin, place: str) -> Target:
     return replace(target, parameters=parameters)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cancelling:
+    """How a relay's cancel requests come and go: the client's key; seconds to deliver one."""
+
+    key: bytes = field(repr=False)
+    timeout: float
+
+
 class Relays:
     """All of them. ``on_error`` is told the SQLSTATE of what a client was told."""
 
@@ -81,7 +89,7 @@ class Relays:
         self._quotas = quotas
         self._tasks = tasks
         self._on_error = on_error
-        self._relays: dict[Relay, bytes] = {}  # with their cancel keys
+        self._relays: dict[Relay, _Cancelling] = {}
 
     def __iter__(self) -> Iterator[Relay]:
         return iter(list(self._relays))
@@ -107,9 +115,10 @@ class Relays:
             target=target,
             now=now,
             ended=self._ended,
-            cancel=lambda relay: self._spawn_cancel(relay, access.pool_limits(place).cancel_timeout),
+            cancel=self._spawn_cancel,
         )
-        self._relays[relay] = os.urandom(KEY_BYTES if login.protocol_minor >= 2 else OLD_KEY_BYTES)
+        key = os.urandom(KEY_BYTES if login.protocol_minor >= 2 else OLD_KEY_BYTES)
+        self._relays[relay] = _Cancelling(key, access.pool_limits(place).cancel_timeout)
         self._clients.enter(relay.user, relay.database)
         relay.opening = self._tasks.spawn(self._open(relay), f"replication {place}")
         return relay.client
@@ -128,7 +137,7 @@ class Relays:
         number = opened.pid
         while not number or any(other.number == number for other in self._relays):
             number = self._clients.number()  # another server may have a process of the same number
-        relay.begin(opened, number, self._relays[relay], self._clients.clock())
+        relay.begin(opened, number, self._relays[relay].key, self._clients.clock())
         event(logger, logging.INFO, "replication begins", **_shown(relay))
 
     def _ended(self, relay: Relay) -> None:
@@ -141,13 +150,13 @@ class Relays:
     async def cancel(self, number: int, key: bytes) -> bool:
         """Deliver a cancel request; False if it means none of these."""
         for relay, own in self._relays.items():
-            if number and relay.number == number and hmac.compare_digest(own, key):
-                await self._cancel(relay, 10.0)
+            if number and relay.number == number and hmac.compare_digest(own.key, key):
+                await self._cancel(relay, own.timeout)
                 return True
         return False
 
-    def _spawn_cancel(self, relay: Relay, timeout: float) -> None:
-        self._tasks.spawn(self._cancel(relay, timeout), f"cancel {relay.number}")
+    def _spawn_cancel(self, relay: Relay) -> None:
+        self._tasks.spawn(self._cancel(relay, self._relays[relay].timeout), f"cancel {relay.number}")
 
     async def _cancel(self, relay: Relay, timeout: float) -> None:
         opened = relay.opened
