@@ -30,6 +30,7 @@ COMPILED = (
     "protocol/hot.py",
     "protocol/pipeline.py",
     "protocol/plain.py",
+    "proxy/deferred.py",
     "proxy/downlink.py",
     "proxy/express.py",
     "proxy/inbox.py",

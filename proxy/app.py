@@ -305,6 +305,7 @@ class App:
                 mode=self.config.cache.mode,
                 session_pooling=self.config.pool_of(name).mode,
                 sequences=self.config.pool_of(name).sequences,
+                defers=self.config.pool_of(name).defer_begin,
                 options=self._access.options(name),
             )
         return database

@@ -38,7 +38,9 @@ NEEDS_RESTART: Final = (
     "log.format",
     "pool.mode",
     "pool.sequences",
+    "pool.defer_begin",
     "databases.*.pool_mode",
+    "databases.*.defer_begin",
     "stats.digests",
     "cache.*",
 )

@@ -69,6 +69,7 @@ class Database:
         mode: str,
         session_pooling: str,
         sequences: str = "share",
+        defers: bool = False,
         options: dict[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -78,6 +79,7 @@ class Database:
         self.mode = mode  # auto, hinted or off
         self.caching = mode != "off"  # are answers kept at all?
         self.pool_mode = session_pooling
+        self.defers = defers and session_pooling == "transaction"  # does a BEGIN alone wait for what follows?
         self.options = options or {}  # settings that the url asks for
         self.statements = Statements(stats.digest, drawing=sequences == "pin")
         self.pools: dict[str, Pool] = {}

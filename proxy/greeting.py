@@ -22,6 +22,7 @@ from protocol import build
 from protocol.hot import error_fields
 from protocol.replies import QUERY, SWALLOW
 from protocol.startup import split_options
+from proxy.deferred import DeferringSession
 from proxy.session import Session
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Greeter(asyncio.Protocol):
         if self._plain_name and application != self._pool.base.get(APPLICATION, ""):
             profile = self._pool.profiles.changed(profile, APPLICATION, application)
         number = self._clients.number(process)
-        session = Session(
+        session = (DeferringSession if self._database.defers else Session)(
             self._pool.outlets.outlet(self._transport),
             self._database,
             self._pool,

@@ -50,6 +50,7 @@ class Ledger:
         "_running",
         "_savepoints",
         "_settings",
+        "deferred",
         "doubt",
         "ears",
         "pins",
@@ -66,6 +67,7 @@ class Ledger:
         self._defines = False  # the same, whether answers are kept or not
         self._running = 0  # turns with effects that are not finished
         self.doubt = Doubt.NONE  # how far the next statement's names are known to mean what the session's view says
+        self.deferred: bytes | None = None  # the BEGIN of a transaction of which no server knows yet, see deferred.py
         self.ears: Ears | None = None
         self.pins: set[Pin] = set()
         self.taints = False

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 _READY = build.ready_for_query(b"I")
 _CANCELED = "canceling statement due to user request"
+NOT_BEGUN = "Its transaction was not begun."
 
 
 def leave(session: Session) -> None:
@@ -37,10 +38,13 @@ def cancel_waiting(session: Session) -> None:
     data = session.inbox.take()
     session.turn = None
     end = 1 + _header(data)[1] if data[0] == tags.QUERY else batch_end(data)
-    if not 0 < end <= len(data):
+    alone = session.ledger.deferred is None
+    if not 0 < end <= len(data) or not (alone or end == len(data)):
         session.refuse("57014", _CANCELED)
         return
+    session.ledger.deferred = None  # the client is told that no transaction is open
     session.database.stats.error("57014")
-    session.transport.write(build.error_response("57014", _CANCELED) + _READY)
+    detail = None if alone else NOT_BEGUN
+    session.transport.write(build.error_response("57014", _CANCELED, detail=detail) + _READY)
     session.brake(False)
     session.advance(data[end:], session.clock())

@@ -74,6 +74,7 @@ class Database(Section):
 
     url: Url = Field(description="Where the server is; without a database name, the one that the client asked for.")
     pool_mode: PoolMode | None = Field(None, description="This database's `pool.mode`.")
+    defer_begin: Switch | None = Field(None, description="Its `pool.defer_begin`.")
     pool_size: Annotated[Whole, Field(ge=1, le=10000)] | None = Field(None, description="Its `pool.size`.")
     min_pool_size: Annotated[Whole, Field(ge=0, le=10000)] | None = Field(None, description="Its `pool.min_size`.")
     reserve_pool_size: Annotated[Whole, Field(ge=0, le=10000)] | None = Field(
@@ -125,6 +126,11 @@ class Pool(Section):
         "share",
         description="`pin`: a session keeps its server connection once it has written rows or called `nextval` or"
         " `setval`, so that `currval` and `lastval` work in the next transaction.",
+    )
+    defer_begin: Switch = Field(
+        False,
+        description="Mode `transaction`: a BEGIN alone is answered at once and sent with the statement that follows it."
+        " `now()` and what the transaction sees are then of that statement's time.",
     )
     rotate: Switch = Field(
         False, description="For tests: every transaction gets another server connection than the last."
@@ -284,6 +290,7 @@ class Config(Section):
             "min_size": entry.min_pool_size,
             "reserve_size": entry.reserve_pool_size,
             "max_db_connections": entry.max_db_connections,
+            "defer_begin": entry.defer_begin,
         }
         return self.pool.model_copy(update={key: value for key, value in own.items() if value is not None})
 

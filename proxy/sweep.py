@@ -78,7 +78,8 @@ class Sweep:
             return
         idle = now - session.active_at
         server = session.down.server
-        if server is not None and server.pipeline.status != IDLE_IN_BLOCK:
+        begun = server is not None and server.pipeline.status != IDLE_IN_BLOCK
+        if begun or session.ledger.deferred is not None:
             if limits.idle_in_transaction and idle >= limits.idle_in_transaction:
                 session.refuse("25P03", "terminating connection due to idle-in-transaction timeout")
         elif limits.client_idle and idle >= limits.client_idle:

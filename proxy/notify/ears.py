@@ -233,6 +233,7 @@ class Ears:
                 and not (session.down.turns or session.uplink.open or session.uplink.left)
             )
         )
+        idle = idle and session.ledger.deferred is None
         if self._heard and idle and not (session.full or session.closing):
             session.transport.write(b"".join(self._take()))
 
