@@ -39,6 +39,7 @@ COMPILED = (
     "proxy/parting.py",
     "proxy/reading.py",
     "proxy/session.py",
+    "proxy/statements.py",
     "proxy/turn.py",
     "proxy/uplink.py",
     "proxy/uplink_notes.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Probe:
-    """The note of a swallowed Query. When it is proved, ``rows`` is there, unless it failed: nobody else hears of that."""
+    """The note of a swallowed Query. Once it is proved ``rows`` is there, or it failed: of that nobody else hears."""
 
     __slots__ = ("failed", "rows")
 

@@ -35,13 +35,14 @@ from proxy.database import Database, Identities
 from proxy.edge import Edge
 from proxy.greeting import Greeter
 from proxy.http import HttpServer, Told
-from proxy.knowledge import Known, Statements
+from proxy.knowledge import Known
 from proxy.listen import tcp_listeners, unix_listener
 from proxy.logs import event, set_level
 from proxy.names import Names
 from proxy.questions import Questions
 from proxy.reading import Reader
 from proxy.relays import Relays
+from proxy.statements import Statements
 from proxy.status import Status
 from proxy.sweep import Sweep
 from stats.export import Exporter

@@ -11,8 +11,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from cache.tags import write_tags
-from proxy.knowledge import ANYTHING, PINS, Doubt, Judgement, Known, Statements, View
+from proxy.knowledge import ANYTHING, PINS, Doubt, Judgement, Known, View
 from proxy.notify.hub import Hub
+from proxy.statements import Statements
 from sql.facts import Pin
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from protocol import build
 from protocol.hot import error_fields
 from protocol.replies import SWALLOW, SYNC
 from proxy.ledger import WEAR
+from proxy.unpin import ask
 
 if TYPE_CHECKING:
     from pool.server import Server
@@ -237,6 +238,8 @@ class Downlink:
         if not session.shared or session.ledger.pins:
             if session.draining:
                 session.dismiss()
+            elif session.shared and ask(session, server):
+                return
             elif server.profile is not session.profile and (ahead := server.switch(session.profile)):
                 server.transport.write(ahead)
             return

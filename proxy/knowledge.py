@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from cache.key import scope
 from cache.tags import read_tags
-from sql.analyse import analyse_bytes
+from proxy.unpin import loosens
 from sql.facts import Kind, Pin
 from sql.named import named
 from sql.reach import reach
-from sql.template import plain_template, template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from cache.tags import Tag
     from pool.settings import Profile
@@ -38,9 +37,6 @@ LISTEN does only where proxy/notify cannot stand in for the connection.
 
 MAX_PARSE = 128 * 1024
 """Bytes; a longer text is not parsed on the event loop and counts as unknown."""
-
-_REMEMBERED = 8192
-"""Bytes; longer texts are looked at anew each time."""
 
 _PLACES = frozenset(
     ("*", "client_encoding", "role", "search_path", "session_authorization", "standard_conforming_strings")
@@ -67,8 +63,6 @@ _NOISY = frozenset(
 _COPIES = frozenset((Kind.COPY_FROM, Kind.UNKNOWN, Kind.DO))
 """What may be answered by CopyInResponse; DO stands for texts that are too long to be parsed, too."""
 
-_PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALUES", b"COPY"))
-
 
 class Known:
     """A statement shape. Compared by identity."""
@@ -83,6 +77,7 @@ class Known:
         "facts",
         "forgets",
         "listens",
+        "loosens",
         "moves",
         "names",
         "noisy",
@@ -93,6 +88,7 @@ class Known:
     def __init__(self, facts: Facts, digest: DigestStats) -> None:
         self.facts = facts
         self.digest = digest
+        self.loosens = any(loosens(part) for part in facts.statements or (facts,))
         self.noisy = bool(
             facts.pins
             or facts.unpins
@@ -103,6 +99,7 @@ class Known:
             or any(call.function.name == "pg_notify" for call in facts.functions)
             or facts.statements
             or facts.prepared
+            or self.loosens
         )
         self.forgets = any(_forgets(part) for part in facts.statements or (facts,))
         self.names = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN  # may mean prepared statements
@@ -158,83 +155,6 @@ class Doubt(enum.Enum):
     NONE = enum.auto()
     PLACE = enum.auto()  # search_path, role or the rules of quoting may have changed, and nobody has told us yet
     TEMPORARY = enum.auto()  # it has temporary relations, of which the catalog knows nothing
-
-
-class Statements:
-    """Known statements by text and by template; the oldest are forgotten in bulk beyond ``limit``."""
-
-    def __init__(
-        self, digest: Callable[[str, str], DigestStats], limit: int = 20_000, *, drawing: bool = False
-    ) -> None:
-        """``drawing``: what writes rows counts as drawing from a sequence, by a default or a trigger."""
-        self._digest = digest
-        self._drawing = drawing
-        self._limit = limit
-        self._exact: dict[bytes, Known] = {}
-        self._shapes: dict[bytes, Known] = {}
-
-    def get(self, text: bytes) -> Known:
-        """What is known of a text, parsing it if it must be. Never raises."""
-        known = self._exact.get(text)
-        if known is not None:
-            return known
-        # For these a template is quicker to make than every text is to remember.
-        shape = plain_template(text) if len(text) <= _REMEMBERED else None
-        if shape is not None and shape != text:
-            known = self._shapes.get(shape)
-            if known is not None:
-                return known
-        known = self._find(text, shape)
-        if len(self._exact) >= self._limit:
-            _forget(self._exact)
-        if len(text) <= _REMEMBERED:
-            self._exact[text] = known
-        return known
-
-    def _find(self, text: bytes, shape: bytes | None) -> Known:
-        if len(text) > MAX_PARSE:
-            return self._make(b"DO ''" if _is_one_write(text) else b"")
-        if shape is None:
-            shape = template(text)
-        if shape is not None:
-            known = self._shapes.get(shape)
-            if known is not None:
-                return known
-        known = self._make(text)
-        if shape is not None and not known.facts.literals_matter:
-            if len(self._shapes) >= self._limit:
-                _forget(self._shapes)
-            self._shapes[shape] = known
-        return known
-
-    def _make(self, text: bytes) -> Known:
-        facts = analyse_bytes(text) if text else analyse_bytes(b"\xff")
-        if self._drawing:
-            facts = _drawing(facts)
-        return Known(facts, self._digest(facts.digest or facts.kind.value, facts.normalized or facts.kind.value))
-
-    def __len__(self) -> int:
-        return len(self._exact)
-
-
-def _drawing(facts: Facts) -> Facts:
-    draws = bool(facts.writes) or facts.kind in (Kind.CALL, Kind.DO, Kind.EXECUTE)
-    pins = (*facts.pins, Pin.SEQUENCE) if draws and Pin.SEQUENCE not in facts.pins else facts.pins
-    return replace(facts, pins=pins, statements=tuple(map(_drawing, facts.statements)))
-
-
-def _is_one_write(text: bytes) -> bool:
-    """A text too long to be parsed that is surely one statement, of a kind that does nothing to its session.
-
-    It may still call a function that does: it counts as DO, which says so.
-    """
-    words = text[:256].split(None, 1)
-    return bool(words) and words[0].upper() in _PLAIN and b";" not in text.rstrip(b"; \t\r\n")
-
-
-def _forget(memo: dict[bytes, Known]) -> None:
-    for key in [key for key, _ in zip(memo, range(len(memo) // 4 + 1), strict=False)]:
-        del memo[key]
 
 
 class View:

@@ -53,6 +53,7 @@ class Ledger:
         "deferred",
         "doubt",
         "ears",
+        "loosened",
         "pins",
         "taints",
     )
@@ -69,6 +70,7 @@ class Ledger:
         self.doubt = Doubt.NONE  # how far the next statement's names are known to mean what the session's view says
         self.deferred: bytes | None = None  # the BEGIN of a transaction of which no server knows yet, see deferred.py
         self.ears: Ears | None = None
+        self.loosened = False  # something has been done that may have ended a pin: see unpin.py
         self.pins: set[Pin] = set()
         self.taints = False
 
@@ -94,6 +96,7 @@ class Ledger:
         effects.commits = effects.commits or known.facts.can_commit
         effects.forgets = effects.forgets or known.forgets
         effects.ends = effects.ends or known.facts.ends
+        effects.loosens = effects.loosens or known.loosens or effects.taints
         self._collect(effects, known.facts)
         for name in known.facts.vacates:
             self._database.vacate(name)
@@ -164,6 +167,8 @@ class Ledger:
                 self._defines = True
                 self._database.defined()
             self._pins(effects, failed=turn.sqlstate is not None)
+            if self.pins and (effects.loosens or effects.pins):
+                self.loosened = True
             self.taints = self.taints or effects.taints
             self._savepoints = self._savepoints or effects.savepoints
             if turn.sqlstate is None and effects.settings:
@@ -230,6 +235,10 @@ class Ledger:
         if pin not in self.pins:
             self.pins.add(pin)
             self._database.pinned(pin)
+
+    def unpin(self, gone: set[Pin]) -> None:
+        """These have no reason any more."""
+        self.pins -= gone
 
     @property
     def in_block(self) -> bool:

@@ -53,6 +53,7 @@ class Effects:
     commits: bool = False  # it holds a statement that may end the transaction it is in
     ends: bool = False  # it holds one that does
     savepoints: bool = False
+    loosens: bool = False  # it holds a statement that may end the reason of a pin
     statements: int = 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,6 @@ from protocol.probe import Probe
 from protocol.replies import (
     BIND,
     CLOSE,
-    COPY_END,
     DESCRIBE_PORTAL,
     DESCRIBE_STATEMENT,
     EXECUTE,
@@ -322,80 +321,6 @@ def test_every_conversation_comes_out_as_the_model_says(wanted: list[Request], d
     assert shown == output
     assert (pipeline.proved, pipeline.dropped) == (proved, dropped)
     assert [done.note for done in pipeline.finished] == finished
-    assert pipeline.at_rest
-
-
-# -- COPY in
-
-
-COPIES = list(product((QUERY, EXECUTE), range(3), (False, True), ("done", "fail", "broken"), (False, True)))
-
-
-@pytest.mark.parametrize(("kind", "early", "hasty", "end", "fresh"), COPIES)
-def test_copies_leave_nothing_behind(kind: int, early: int, hasty: bool, end: str, fresh: bool) -> None:
-    """Syncs before CopyInResponse; CopyDone before CopyInResponse (hasty); ends of three kinds."""
-    if (hasty and end == "broken") or (early and end != "done"):
-        return
-    backend = Backend()
-    pipeline = Pipeline()
-    arriving = b""
-
-    def sync(note: str) -> bytes:
-        pipeline.add(SYNC, note)
-        return backend.answer(SYNC)
-
-    pipeline.add(kind, "copy")
-    arriving += backend.answer(kind, copies=True)
-    for _ in range(early):
-        arriving += sync("early")
-    if not hasty:
-        pipeline.receive(arriving)
-        arriving = b""
-        assert pipeline.copy_in
-        assert pipeline.dropped == ["early"] * early
-    if end == "broken":
-        pipeline.receive(backend.fail_copy())
-    else:
-        assert pipeline.copy_ended()
-        arriving += backend.answer(COPY_END, fails=end == "fail")
-    if not fresh:
-        pipeline.receive(arriving)
-        arriving = b""
-    arriving += sync("last")
-    pipeline.receive(arriving)
-    assert pipeline.copy_began
-    assert not pipeline.queue
-    assert pipeline.at_rest
-    assert pipeline.finished[-1].note == "last"
-    assert not pipeline.copy_in
-    assert backend.copying < 0
-    assert not backend.skipping
-
-
-@pytest.mark.parametrize("kind", [QUERY, EXECUTE])
-@pytest.mark.parametrize("read", [0, 1, 2])
-def test_nobody_knows_who_answers_a_sync_ahead_of_a_copy_that_fails(kind: int, read: int) -> None:
-    """The server answers those that it had not read when the copy failed, which cannot be seen from here."""
-    backend = Backend()
-    pipeline = Pipeline()
-    pipeline.add(kind, "copy")
-    pipeline.add(SYNC, "early")
-    pipeline.add(SYNC, "early")
-    arriving = backend.answer(kind, copies=True)
-    arriving += b"".join(backend.answer(SYNC) for _ in range(read))
-    arriving += backend.fail_copy()
-    arriving += b"".join(backend.answer(SYNC) for _ in range(2 - read))
-    with pytest.raises(RemoteProtocolError, match="nobody knows"):
-        pipeline.receive(arriving)
-
-
-def test_a_copy_that_is_over_needs_no_end() -> None:
-    pipeline = Pipeline()
-    assert not pipeline.copy_ended()
-    pipeline.add(QUERY, "turn")
-    assert pipeline.copy_ended(), "perhaps it will be a copy"
-    pipeline.receive(error_response("42P01", "no such table") + ready())
-    assert pipeline.take_fakes() == b""
     assert pipeline.at_rest
 
 

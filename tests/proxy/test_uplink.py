@@ -21,8 +21,8 @@ from protocol.errors import RemoteProtocolError
 from protocol.replies import BIND, CLOSE, DESCRIBE_STATEMENT, EXECUTE, FAKE, FORWARD, PARSE, QUERY, SWALLOW, SYNC
 from proxy.database import Database, Identities
 from proxy.inbox import FAR
-from proxy.knowledge import Statements
 from proxy.ledger import Ledger
+from proxy.statements import Statements
 from proxy.turn import Turn
 from proxy.uplink import STREAM, Terminated, Uplink
 from stats.stats import Stats
@@ -279,6 +279,15 @@ def test_copy_data_streams_while_somebody_reads_it_and_is_dropped_else() -> None
     talk.say(query("COPY t FROM STDIN"))
     assert talk.say(data[:100]) + talk.say(data[100:]) == data
     assert talk.say(frames.COPY_DONE) == frames.COPY_DONE
+
+
+def test_a_sync_waits_for_no_answer_that_is_ours() -> None:
+    talk = Talk()
+    talk.every = talk.texts.get(b"COPY t FROM STDIN")
+    talk.say(query("COPY t FROM STDIN"))
+    talk.hear(frames.error_response("42P01", "no such table") + READY)
+    assert talk.say(close("S", "none") + frames.SYNC) == frames.SYNC
+    assert talk.answered == frames.frame("3")
 
 
 COPY_BEGINS = frames.frame("G", b"\0\0\0")
