@@ -96,6 +96,17 @@ async def test_what_it_sees_is_of_the_first_statement(stack: AsyncExitStack, tar
     assert await wire.value(f"SELECT now() > '{written}'") == "t"
 
 
+async def test_another_ones_unnamed_statement(stack: AsyncExitStack, target: Target) -> None:
+    """BEGIN takes its place on the server."""
+    wire = await stack.enter_async_context(target.wire())
+    await wire.ask(parse("SELECT 'mine'"), SYNC)
+    other = await begun(target, stack)
+    await other.ask(bind(statement="none") + execute() + SYNC)
+    await other.ask(query("ROLLBACK"))
+    await wire.ask(bind(), SYNC)
+    assert frames.rows(await wire.ask(bind() + execute() + SYNC)) == [("mine",)]
+
+
 async def test_a_message_in_pieces(stack: AsyncExitStack, target: Target) -> None:
     """COMMIT, a query and a batch."""
     for text in (query("COMMIT"), query("SELECT 5"), extended("SELECT 5")):

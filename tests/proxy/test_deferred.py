@@ -46,6 +46,10 @@ class World:
     server: Server
     database: Database
 
+    def leased(self) -> bool:
+        """Has the client the server connection?"""
+        return self.session.down.server is self.server
+
     def up(self) -> bytes:
         """What has left for the server since it was last asked."""
         written, self.wire.written = self.wire.written, b""
@@ -112,10 +116,10 @@ def test_answers_in_pieces() -> None:
         assert new.up() == (query("SELECT 2") if held else b""), at
         assert new.down() == ONE + frame("Z", b"T")
         new.server.data_received(ONE + frame("Z", b"T"))
-        assert new.session.down.server is new.server
+        assert new.leased()
         new.session.data_received(query("COMMIT"))
         new.server.data_received(frame("C", b"COMMIT\0") + frame("Z", b"I"))
-        assert new.session.down.server is None
+        assert not new.leased()
         assert new.session.pool.status().idle == 1
 
 
@@ -126,11 +130,11 @@ def test_a_flush_does_not_end_the_lease(said: bytes) -> None:
     new.session.data_received(BEGIN)
     new.session.data_received(said)
     new.server.data_received(GONE_AHEAD + frame("3") * 2)
-    assert new.session.down.server is new.server
+    assert new.leased()
     assert new.session.ledger.deferred is None
     new.session.data_received(query("SELECT 1"))
     new.server.data_received(ONE + frame("Z", b"T"))
-    assert new.session.down.server is new.server
+    assert new.leased()
 
 
 @pytest.mark.parametrize("failing", [b"", frame("1"), frame("1") + frame("2")])
@@ -145,7 +149,7 @@ def test_a_query_behind_a_begin_that_fails(failing: bytes) -> None:
     assert new.up() == SYNC
     new.server.data_received(frame("Z", b"I"))
     assert new.down() == REFUSED + frame("Z", b"I")
-    assert new.session.down.server is None
+    assert not new.leased()
     assert new.session.pool.status().idle == 1
 
 
@@ -160,7 +164,7 @@ def test_a_stray_message_behind_a_begin_that_fails() -> None:
     assert new.down() == REFUSED
     assert new.up() == SYNC
     new.server.data_received(frame("Z", b"I"))
-    assert new.session.down.server is None
+    assert not new.leased()
 
 
 def test_the_connection_is_lost_on_the_way() -> None:
