@@ -46,6 +46,10 @@ class World:
     server: Server
     database: Database
 
+    def set_up(self) -> None:
+        """The client's settings are not the server connection's."""
+        self.session.profile = self.session.pool.profiles.changed(self.session.profile, "app.user", "me")
+
     def leased(self) -> bool:
         """Has the client the server connection?"""
         return self.session.down.server is self.server
@@ -61,10 +65,10 @@ class World:
         return written
 
 
-def world() -> World:
+def world(mode: str = "off") -> World:
     """A deferring session at rest."""
     stats, cache = Stats(10.0), Cache(Coherence(), MemoryStore(1 << 20, 1 << 16), 60.0)
-    database = Database("d", stats, cache, Identities(), mode="off", session_pooling="transaction", defers=True)
+    database = Database("d", stats, cache, Identities(), mode=mode, session_pooling="transaction", defers=True)
     target = Target("127.0.0.1", 1, "u", "d")
     pool = Pool("d", target, PoolLimits(cancel_timeout=0.0), lambda: 1.0, Tasks())
     client, wire = Wire(), Wire()
@@ -90,6 +94,12 @@ def test_nothing_leaves_before_something_must() -> None:
     assert new.database.counters.outcomes[Outcome.LOCAL] == 4
 
 
+def test_a_message_that_is_cut_elsewhere_is_no_begin() -> None:
+    new = world()
+    new.session.data_received(frames.lying_frame(b"Q", 7, b"BEGIN\0"))
+    assert new.down() != BEGUN
+
+
 def test_begin_goes_ahead_of_the_statement() -> None:
     for said, ahead in ((query("SELECT 1"), AHEAD), (extended("SELECT 1"), AHEAD_OF_A_BATCH)):
         new = world()
@@ -103,7 +113,7 @@ def test_answers_in_pieces() -> None:
     answer = SWITCHED + GONE_AHEAD + ONE + frame("Z", b"T")
     for at in range(1, len(answer)):
         new = world()
-        new.session.profile = new.session.pool.profiles.changed(new.session.profile, "app.user", "me")
+        new.set_up()
         new.session.data_received(BEGIN)
         new.session.data_received(query("SELECT 1"))
         assert new.up().endswith(AHEAD + query("SELECT 1"))
@@ -127,8 +137,10 @@ def test_answers_in_pieces() -> None:
 def test_a_flush_does_not_end_the_lease(said: bytes) -> None:
     """BEGIN is proved before anything says how the transaction stands."""
     new = world()
+    new.set_up()
     new.session.data_received(BEGIN)
     new.session.data_received(said)
+    new.server.data_received(SWITCHED)
     new.server.data_received(GONE_AHEAD + frame("3") * 2)
     assert new.leased()
     assert new.session.ledger.deferred is None
@@ -165,6 +177,17 @@ def test_a_stray_message_behind_a_begin_that_fails() -> None:
     assert new.up() == SYNC
     new.server.data_received(frame("Z", b"I"))
     assert not new.leased()
+
+
+def test_what_is_written_behind_it_does_not_commit_yet() -> None:
+    """So cached answers live on until something may."""
+    new = world("auto")
+    new.session.data_received(BEGIN)
+    new.session.data_received(query("INSERT INTO t VALUES (1)"))
+    assert new.session.down.turns[0].mark is None
+    new.server.data_received(GONE_AHEAD + frame("C", b"INSERT 0 1\0") + frame("Z", b"T"))
+    new.session.data_received(query("COMMIT"))
+    assert new.session.down.turns[0].mark is not None
 
 
 def test_the_connection_is_lost_on_the_way() -> None:
