@@ -27,7 +27,7 @@ from protocol import build
 from protocol.replies import CLOSE, DESCRIBE_STATEMENT, PARSE, QUERY, SWALLOW, SYNC
 from proxy.knowledge import Doubt
 from proxy.retelling import Retelling
-from proxy.sqlprepare_there import called, kept_there, put_there
+from proxy.sqlprepare_there import called, kept_there, put_there, stays_there
 from proxy.uplink_notes import EVERYTHING, Injected, Naming, Registered, foreign_name, taken, without
 from proxy.uplink_shapes import Learned, Waits, close, compare, provide
 from sql.facts import Bypass, Kind
@@ -78,6 +78,7 @@ def send_names(uplink: Uplink, known: Known, text: bytes, server: Server) -> byt
     ahead = put_there(uplink, called(uplink, known, text), server, keep=True)
     if ahead:
         raise _ask(uplink, ahead + _FLUSH)
+    stays_there(uplink, known)
     return _forgetting(uplink, known, text, server) if known.forgets and not known.copies else None
 
 
@@ -118,12 +119,12 @@ def _prepare(uplink: Uplink, known: Known, named: Named, text: bytes, server: Se
     name = named.name
     held = name in uplink.statements
     if not held and kept_there(uplink):
-        return None  # the server knows whether the name is free
-    if named.path and not _finds_builtin(uplink, server):
+        return _leave(uplink, known, named, text, server)  # the server knows whether the name is free
+    if named.types is None or (named.path and not _finds_builtin(uplink, server)):
         ahead = put_there(uplink, (name,), server, keep=True)
         if ahead:
             raise _ask(uplink, ahead + _FLUSH)
-        return None
+        return _leave(uplink, known, named, text, server)
     statement = server.pool.registry.intern(named.body, named.types, uplink.conductor.profile.place)
     if held:
         foreign = foreign_name(name)
@@ -194,6 +195,7 @@ def _provide(uplink: Uplink, statement: Prepared, server: Server) -> bytes:
 
 def _leave(uplink: Uplink, known: Known, named: Named, text: bytes, server: Server) -> bytes | None:
     """The session has no such name, but the server may have it for this session, if it keeps the server."""
+    stays_there(uplink, known)
     foreign = foreign_name(named.name)
     before = without(foreign, server)
     if not before and foreign == named.name:

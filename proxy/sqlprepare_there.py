@@ -21,6 +21,7 @@ from sql.facts import Kind, Pin
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pool.prepared import Prepared
     from pool.server import Server
     from proxy.knowledge import Known
     from proxy.uplink import Uplink
@@ -41,6 +42,7 @@ class Placed:
 
     def proved(self) -> None:
         self._uplink.statements.pop(self._name, None)
+        self._uplink.there.add(self._name)
 
     def dropped(self) -> None:
         """The session still has it, and can be given it anywhere."""
@@ -78,14 +80,44 @@ def put_there(uplink: Uplink, names: Iterable[bytes], server: Server, *, keep: b
     return b"".join(up)
 
 
-def summon(uplink: Uplink, known: Known, server: Server, *, parsing: bool) -> None:
-    """A statement that names others is about to be parsed, or bound: the server needs them. Raises Waits."""
+def summon_for_parse(uplink: Uplink, statement: Prepared, server: Server) -> None:
+    """A statement is about to be parsed: see whether it names others, which the server then needs. Raises Waits."""
+    known = uplink.conductor.known(statement.query)
+    statement.names = bool(known.facts.prepared)
+    if known.facts.kind is not Kind.DEALLOCATE:
+        summon(uplink, known, server)
+
+
+def summon(uplink: Uplink, known: Known, server: Server) -> None:
+    """The server needs the statements that one names which is about to be parsed, or bound. Raises Waits."""
     pipeline = server.pipeline
+    stays_there(uplink, known)
     names = [name for word in known.facts.prepared if (name := word.encode()) in uplink.statements]
     if not names or pipeline.skipping or pipeline.copy_in or pipeline.status == _FAILED:
         return
     if not uplink.doubtful.keys().isdisjoint(names):
         raise Waits(_FLUSH)
-    keep = known.facts.kind is not Kind.DEALLOCATE
-    if keep or not parsing:
-        raise Waits(put_there(uplink, names, server, keep=keep) + _FLUSH)
+    raise Waits(put_there(uplink, names, server, keep=known.facts.kind is not Kind.DEALLOCATE) + _FLUSH)
+
+
+def stays_there(uplink: Uplink, known: Known) -> None:
+    """A text goes up that may give names on the server."""
+    if Pin.PREPARE in known.facts.pins:
+        uplink.there.update(word.encode() for word in known.facts.prepared)
+
+
+def stands_there(uplink: Uplink, server: Server) -> bool:
+    """Must the server be asked what has become of a name that SQL may have given there? Raises Waits."""
+    if kept_there(uplink):
+        return True
+    pipeline = server.pipeline
+    if pipeline.turns_outstanding and not pipeline.copy_in:
+        raise Waits(b"")
+    uplink.there.clear()
+    return False
+
+
+def parse_there(name: bytes, statement: Prepared, server: Server) -> bytes:
+    """The client's Parse by a name that SQL may have given: the server knows whether it is free."""
+    server.pipeline.add(PARSE)
+    return statement.parse_message(foreign_name(name))

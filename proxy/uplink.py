@@ -34,6 +34,7 @@ from protocol.replies import (
     DESCRIBE_PORTAL,
     DESCRIBE_STATEMENT,
     EXECUTE,
+    FAKE,
     FUNCTION,
     PARSE,
     QUERY,
@@ -42,7 +43,7 @@ from protocol.replies import (
 )
 from proxy.inbox import FAR, LONG, SHORT
 from proxy.sqlprepare import send_names
-from proxy.sqlprepare_there import kept_there, summon
+from proxy.sqlprepare_there import parse_there, stands_there, summon, summon_for_parse
 from proxy.uplink_malformed import pass_malformed
 from proxy.uplink_notes import (
     STATEMENT,
@@ -95,6 +96,7 @@ class Uplink:
         "stalled",
         "statements",
         "stream_dropped",
+        "there",
     )
 
     def __init__(self, conductor: Conductor, max_message: int) -> None:
@@ -111,6 +113,7 @@ class Uplink:
         self.retelling: Retelling | None = None  # how the next answer is told
         self.left = 0  # bytes of a streamed message that are still to come
         self.stream_dropped = False
+        self.there: set[bytes] = set()  # names that may stand on the server that the session keeps
 
     def forward(self, data: bytes, server: Server) -> tuple[bytes, int, int]:
         """Translate what is complete.
@@ -214,6 +217,8 @@ class Uplink:
             raise RemoteProtocolError("invalid Sync message")
         pipeline = server.pipeline
         if self.copying is not None:
+            if pipeline.queue and pipeline.queue[0][1] == FAKE:  # which no server will answer
+                self.conductor.answer(pipeline.take_fakes())
             if pipeline.queue and not pipeline.copy_began:
                 ahead, self.copying = self.copying, b""
                 raise Waits(ahead)
@@ -248,7 +253,7 @@ class Uplink:
             return None
         known = self.conductor.known(statement.query)
         if known.names:
-            summon(self, known, server, parsing=False)
+            summon(self, known, server)
         injected = (provide if name else provide_unnamed)(statement, server, self)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
@@ -301,9 +306,9 @@ class Uplink:
         self.open = True
         statement = server.pool.registry.intern(query, types, self.conductor.profile.place)
         if statement.names is not False:
-            known = self.conductor.known(query)
-            statement.names = bool(known.facts.prepared)
-            summon(self, known, server, parsing=True)
+            summon_for_parse(self, statement, server)
+        if name in self.there and stands_there(self, server):
+            return parse_there(name, statement, server)
         if name and name in self.statements:
             return taken(name, statement, server)
         presence = server.statements.presence(statement, pipeline.batch) if name else Presence.ABSENT
@@ -365,7 +370,7 @@ class Uplink:
             pipeline.add(CLOSE)
             self.portals.pop(name, None)
             return None
-        if name and name not in self.statements and kept_there(self):
+        if name in self.there and name not in self.statements and stands_there(self, server):
             pipeline.add(CLOSE)
             return close_message(foreign_name(name))
         note = Naming(self, name, pipeline.batch) if name in self.statements else None

@@ -44,7 +44,7 @@ class Named:
     ahead: int  # characters before it
     width: int  # characters of it
     body: bytes = b""  # what is prepared, behind as many blanks as there were characters before it
-    types: bytes = b""  # declared, as Parse wants them
+    types: bytes | None = b""  # declared, as Parse wants them; None: of one that need not be builtin
     path: bool = False  # a type was looked up in the search path
 
     def renamed(self, text: bytes, name: bytes) -> bytes:
@@ -53,10 +53,7 @@ class Named:
 
 
 def named(text: bytes) -> Named | None:
-    """The name that a text of one statement says; None if it says none, or more, or it cannot be found. Never raises.
-
-    None also of a PREPARE that declares a type which is not surely builtin.
-    """
+    """The name that a text of one statement says; None if it says none, or more, or it cannot be found. Never raises."""
     try:
         parsed = parse(text.decode())
         if len(parsed.stmts) != 1:
@@ -127,8 +124,6 @@ def _prepared(found: Named, text: bytes, tokens: Sequence[Any], at: int, tree: A
     """What it prepares, from behind AS on."""
     oids = [type_oid(node.type_name) for node in tree.argtypes]
     known = [oid for oid in oids if oid is not None]
-    if len(known) < len(oids):
-        return None
     depth = 0
     for number in range(_last(tokens, at) + 1, len(tokens) - 1):
         token = tokens[number].token
@@ -136,7 +131,7 @@ def _prepared(found: Named, text: bytes, tokens: Sequence[Any], at: int, tree: A
         if token == AS and not depth:
             start = tokens[number + 1].start
             body = b" " * len(text[:start].decode()) + text[start:]
-            types = pack(f">{len(known)}I", *(oid for oid, _ in known))
+            types = pack(f">{len(known)}I", *(oid for oid, _ in known)) if len(known) == len(oids) else None
             path = any(looked_up for _, looked_up in known)
             return Named(found.kind, found.name, found.start, found.end, found.ahead, found.width, body, types, path)
     return None

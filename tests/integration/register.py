@@ -84,7 +84,7 @@ class Load:
 
     async def run(self, seconds: float, *, readers: int = 5, writers: int = 3, disasters: bool = True) -> None:
         """All of them at once; raises what one of them raised."""
-        shapes = (_simple, _extended, _block, _rush, _cte, _failing, _aborted)
+        shapes = (_simple, _extended, _executed, _block, _rush, _cte, _failing, _aborted)
         rare = (_function, _trigger, _two_phase)
         jobs = [self._again(self._reader(number), 0.0) for number in range(readers)]
         jobs += [self._again(self._writer(shapes, 20), 0.01) for _ in range(writers)]
@@ -224,6 +224,13 @@ async def _cte(wire: Wire, row: int) -> int:
 
 async def _function(wire: Wire, row: int) -> int:
     return _value(await wire.ask(frames.query(f"SELECT raise_reg({row})")))
+
+
+async def _executed(wire: Wire, row: int) -> int:
+    text = "PREPARE raise (int) AS UPDATE reg SET v = v + 1 WHERE id = $1 RETURNING v"
+    if frames.errors(await wire.ask(frames.query(text))) not in ([], ["42P05"]):  # it had done so before
+        raise ConnectionResetError
+    return _value(await wire.ask(frames.query(f"EXECUTE raise({row})")))
 
 
 async def _block(wire: Wire, row: int) -> int:

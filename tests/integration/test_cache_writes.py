@@ -183,6 +183,23 @@ async def in_one_query(caching: Caching, write: str) -> None:
     await simple(caching, f"SELECT 1; {write}; SELECT 2")
 
 
+async def by_execute(caching: Caching, write: str) -> None:
+    """Prepared in one transaction, executed in another."""
+    async with caching.target.wire() as wire:
+        for text in (f"PREPARE p AS {write}", "SELECT 1", "EXECUTE p"):
+            assert not frames.errors(await wire.ask(frames.query(text)))
+
+
+async def by_execute_in_block(caching: Caching, write: str) -> None:
+    """Prepared by the protocol, executed by SQL in a transaction, with its COMMIT sent at once."""
+    async with caching.target.wire() as wire:
+        assert not frames.errors(await wire.ask(frames.parse(write, "p") + frames.SYNC))
+        texts = ("BEGIN", "SAVEPOINT a", "EXECUTE p", "RELEASE a", "COMMIT")
+        wire.write(b"".join(map(frames.query, texts)))
+        for _ in texts:
+            assert not frames.errors(await wire.until("Z"))
+
+
 async def in_block(caching: Caching, write: str) -> None:
     """In a transaction block with savepoints."""
     async with caching.target.wire() as wire:
@@ -268,6 +285,41 @@ async def test_a_write_is_seen_at_once(
         after = await rows(other, case.read)
         assert after == caching.truth(case.read)
         assert after != before
+
+
+EXECUTABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
+
+
+@pytest.mark.parametrize("way", [by_execute, by_execute_in_block])
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if c.write.split()[0] in EXECUTABLE and c.name != "select into"],
+    ids=lambda case: case.name,
+)
+async def test_what_execute_writes_is_seen_at_once(
+    caching: Caching, case: Case, way: Callable[[Caching, str], Awaitable[None]]
+) -> None:
+    await test_a_write_is_seen_at_once(caching, case, way)
+
+
+@pytest.mark.parametrize("text", ["EXECUTE p(write_plain())", "EXECUTE p(1 <+> 2)", "EXPLAIN ANALYZE EXECUTE u"])
+async def test_what_the_arguments_of_execute_write_is_seen_at_once(caching: Caching, text: str) -> None:
+    async def way(caching: Caching, write: str) -> None:
+        async with caching.target.wire() as wire:
+            for step in ("PREPARE p AS SELECT $1::int", "PREPARE u AS UPDATE plain SET v = v + 1", write):
+                assert not frames.errors(await wire.ask(frames.query(step)))
+
+    await test_a_write_is_seen_at_once(caching, Case("arguments", text, PLAIN), way)
+
+
+async def test_an_execute_that_reads_leaves_the_cache_alone(caching: Caching) -> None:
+    async with caching.target.wire() as reader, caching.target.wire() as other:
+        await caching.cached_rows(reader, PLAIN)
+        for text in ("PREPARE p AS SELECT v FROM plain WHERE id = $1", "EXECUTE p(1)", "EXECUTE p(2)", "DEALLOCATE p"):
+            assert not frames.errors(await other.ask(frames.query(text)))
+        before = caching.hits
+        assert await rows(reader, PLAIN) == caching.truth(PLAIN)
+        assert caching.hits == before + 1
 
 
 PREPARABLE = tuple(case for case in CASES if case.name in ("insert", "update", "merge", "cascade", "root"))

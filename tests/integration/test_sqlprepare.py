@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from typing import TYPE_CHECKING
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def rotating(postgres: Cluster) -> Iterator[Forebay]:
-    with forebay_before(postgres, pool={"size": 2, "min_size": 2, "rotate": True}, cache={"mode": "off"}) as proxy:
+    with forebay_before(postgres, pool={"size": 4, "min_size": 2, "rotate": True}, cache={"mode": "off"}) as proxy:
         yield proxy
 
 
@@ -34,7 +36,7 @@ def rotating(postgres: Cluster) -> Iterator[Forebay]:
 def kept(postgres: Cluster, shared_database: str) -> str:
     """The database, with what these tests need in it."""
     postgres.execute(
-        "CREATE TABLE kept (id int PRIMARY KEY, word text);"
+        "CREATE TABLE kept (id int PRIMARY KEY, word text); CREATE TABLE loose (id int, word text);"
         "CREATE TYPE mood AS ENUM ('sad', 'happy');"
         "CREATE FUNCTION loud(text) RETURNS text LANGUAGE sql AS 'SELECT upper($1)'",
         database=shared_database,
@@ -58,7 +60,8 @@ def whole(message: Message) -> tuple[str, bytes]:
     if tag == "T":
         return tag, _COLUMN.sub(rb"\1", body)
     if tag in "EN":
-        return tag, b"\0".join(part for part in body.split(b"\0") if part[:1] not in (b"F", b"L", b"R"))
+        kept = b"\0".join(part for part in body.split(b"\0") if part[:1] not in (b"F", b"L", b"R"))
+        return tag, re.sub(rb'statement "[^"]*" requires', b"statement requires", kept)  # to a Bind of the protocol
     return tag, body
 
 
@@ -73,21 +76,30 @@ async def heard(wires: Sequence[Wire], steps: Sequence[Step]) -> list[list[tuple
     return answer
 
 
-async def same(both: Both, *said: str | bytes | Step, clients: int = 2, pins: int = 0) -> list[list[tuple[str, bytes]]]:
+def tolerant(found: tuple[str, bytes], wanted: tuple[str, bytes]) -> tuple[str, bytes]:
+    """A failed transaction refuses the Parse that a server lacks before it sees what is wrong with the Bind."""
+    return wanted if b"C25P02" in found[1] and b"C08P01" in wanted[1] else found
+
+
+async def same(
+    both: Both, *said: str | bytes | Step, clients: int = 2, pins: int | None = 0
+) -> list[list[tuple[str, bytes]]]:
     """Say this directly and through Forebay: every byte of every answer is the same. Text is a Query of client 0."""
     steps = [step if isinstance(step, tuple) else (0, query(step) if isinstance(step, str) else step) for step in said]
-    both.direct.cluster.execute("TRUNCATE kept", database=both.direct.database)
+    both.direct.cluster.execute("TRUNCATE kept, loose", database=both.direct.database)
     async with both.wires(both.direct, clients) as wires:
         wanted = await heard(wires, steps)
-    both.direct.cluster.execute("TRUNCATE kept", database=both.direct.database)
+    both.direct.cluster.execute("TRUNCATE kept, loose", database=both.direct.database)
     assert both.through.forebay is not None
     before = await asyncio.to_thread(both.through.forebay.metric, "forebay_pins_total")
     async with both.wires(both.through, clients) as wires:
         found = await asyncio.wait_for(heard(wires, steps), 60)
     for number, step in enumerate(steps):
-        assert found[number] == wanted[number], f"step {number}: {step[1]!r}"
+        pairs = zip(found[number], wanted[number], strict=False)
+        told = [tolerant(*pair) for pair in pairs] if pins is None else found[number]
+        assert (told, len(found[number])) == (wanted[number], len(wanted[number])), f"step {number}: {step[1]!r}"
     after = await asyncio.to_thread(both.through.forebay.metric, "forebay_pins_total")
-    assert after - before == pins
+    assert pins is None or after - before == pins
     return found
 
 
@@ -391,3 +403,74 @@ def test_client_side_cursors_of_psycopg(both: Both) -> None:
         cursor.execute("DEALLOCATE word")
         with pytest.raises(psycopg.errors.InvalidSqlStatementName):
             cursor.execute("EXECUTE word(7, 'gone')")
+
+
+async def test_asyncpg_executes_and_forgets_what_it_has_prepared(both: Both) -> None:
+    connection = await asyncpg.connect(both.through.dsn())
+    try:
+        statement = await connection.prepare("SELECT $1::int + 1", name="plus")
+        for number in range(4):
+            assert await statement.fetchval(number) == number + 1
+            assert await connection.execute(f"EXECUTE plus({number})") == "SELECT 1"
+        assert await connection.execute("PREPARE more(int) AS SELECT $1 * 2") == "PREPARE"
+        assert await connection.fetchval("EXECUTE more(4)") == 8
+        await connection.execute("DEALLOCATE plus")
+        with pytest.raises(asyncpg.InvalidSQLStatementNameError):
+            await statement.fetchval(1)
+    finally:
+        connection.terminate()
+
+
+_TEXTS = (
+    "PREPARE {0} AS SELECT 1 AS one",
+    "PREPARE {0}(int) AS SELECT $1, {1}",
+    "PREPARE {0} (text, int) AS INSERT INTO loose VALUES ($2, $1) RETURNING *",
+    "PREPARE {0} AS SELECT count(*) FROM loose",
+    "PREPARE {0}(mood) AS SELECT $1",
+    "PREPARE {0} AS SELECT nothing",
+    "EXECUTE {0}",
+    "EXECUTE {0}({1})",
+    "/* ü */ EXECUTE {0}('happy', {1});",
+    "EXECUTE {0}(nothing)",
+    "EXPLAIN (COSTS off) EXECUTE {0}({1})",
+    "DEALLOCATE {0}",
+    "EXECUTE {0}; EXECUTE {0}",
+    "SELECT {1}; DEALLOCATE {0}",
+)
+_NAMES = ("a", "B", '"B"', "b", "forebay_1")
+_OTHERS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s", "ROLLBACK TO s", "DEALLOCATE ALL", "SELECT 1/0", "SELEC")
+
+
+def conversation(chance: random.Random) -> list[Step]:
+    """Three clients; every kind of statement that matters here, alone and several at once."""
+
+    def text() -> bytes:
+        if chance.randrange(4) == 0:
+            return query(chance.choice(_OTHERS))
+        # what several statements in one text do keeps the server, which is not what is to be seen most of the time
+        texts = _TEXTS if chance.randrange(8) == 0 else _TEXTS[:4] + _TEXTS[5:12]
+        wanted = chance.choice(texts)
+        names = _NAMES[:-1] if wanted in _TEXTS[12:] else _NAMES
+        return query(wanted.format(chance.choice(names), chance.randrange(6)))
+
+    def batch() -> bytes:
+        name = chance.choice(("a", "b", "B", ""))
+        kind = chance.randrange(5)
+        if kind == 0:
+            return parse(chance.choice(("SELECT 2", "SELECT $1::int", "SELEC")), name) + SYNC
+        if kind == 1:
+            return describe("S", name) + SYNC
+        if kind == 2:
+            return close("S", name) + SYNC
+        return use(name, *["1"] * chance.randrange(2)) + SYNC
+
+    steps: list[Step] = []
+    for _ in range(80):
+        said = [text() if chance.randrange(3) else batch() for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+        steps.append((chance.randrange(3), b"".join(said)))
+    return steps + [(client, query("ROLLBACK")) for client in range(3)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_any_conversation_is_the_same_both_ways(both: Both, seed: int) -> None:
+    await same(both, *conversation(random.Random(seed)), clients=3, pins=None)
