@@ -132,6 +132,16 @@ async def test_who_leaves_leaves_nothing(stack: AsyncExitStack, target: Target) 
         assert await wire.value("SELECT count(*) FROM held") == "0"
 
 
+async def test_what_commits_is_carried_out_whoever_has_left(stack: AsyncExitStack, target: Target) -> None:
+    """A Terminate behind it is read after it."""
+    wire = await begun(target, stack)
+    wire.write(query("INSERT INTO held SELECT 1 FROM pg_sleep(0.3); COMMIT"), frames.TERMINATE)
+    await wire.drain()
+    await wire.close()
+    async with target.wire() as other:
+        assert await other.value("SELECT count(*) FROM held") == "1"
+
+
 # -- ends -------------------------------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,8 @@ def test_nothing_leaves_before_something_must() -> None:
     for end, tag in (("COMMIT", b"COMMIT\0"), ("ABORT", b"ROLLBACK\0")):
         new.session.data_received(BEGIN)
         assert new.down() == BEGUN
-        new.session.data_received(query(end))
+        new.session.data_received(query(end)[:8])
+        new.session.data_received(query(end)[8:])
         assert new.down() == frame("C", tag) + frame("Z", b"I")
     assert new.up() == b""
     assert new.session.pool.counters.leases == 0
