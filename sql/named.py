@@ -53,7 +53,7 @@ class Named:
 
 
 def named(text: bytes) -> Named | None:
-    """The name that a text of one statement says; None if it says none, or more, or it cannot be found. Never raises."""
+    """The name that a text of one statement says; None if it says none, or more, or it is not found. Never raises."""
     try:
         parsed = parse(text.decode())
         if len(parsed.stmts) != 1:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import re
 from typing import TYPE_CHECKING
 
 import asyncpg
 import psycopg
 import pytest
 
-from tests.integration.rotating import Both, answers
+from tests.integration.rotating import Both
+from tests.integration.worded import SCHEMA, same, use, whole
 from tests.support import frames
 from tests.support.forebay import forebay_before
 from tests.support.frames import SYNC, bind, close, describe, execute, parse, query
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 
     from tests.integration.rotating import Step
     from tests.support.forebay import Forebay
-    from tests.support.frames import Message
     from tests.support.postgres import Cluster
-    from tests.support.wire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +31,7 @@ def rotating(postgres: Cluster) -> Iterator[Forebay]:
 @pytest.fixture(scope="module")
 def kept(postgres: Cluster, shared_database: str) -> str:
     """The database, with what these tests need in it."""
-    postgres.execute(
-        "CREATE TABLE kept (id int PRIMARY KEY, word text); CREATE TABLE loose (id int, word text);"
-        "CREATE TYPE mood AS ENUM ('sad', 'happy');"
-        "CREATE FUNCTION loud(text) RETURNS text LANGUAGE sql AS 'SELECT upper($1)'",
-        database=shared_database,
-    )
+    postgres.execute(SCHEMA, database=shared_database)
     return shared_database
 
 
@@ -50,65 +41,8 @@ def both(postgres: Cluster, rotating: Forebay, kept: str) -> Both:
     return Both(postgres, rotating, kept)
 
 
-_COLUMN = re.compile(rb"(\w+\0).{6}(?=.{12})", re.DOTALL)
-"""A column's name, and its table's OID and number."""
-
-
-def whole(message: Message) -> tuple[str, bytes]:
-    """A message with all that it says, but for where in the source it comes from."""
-    tag, body = message
-    if tag == "T":
-        return tag, _COLUMN.sub(rb"\1", body)
-    if tag in "EN":
-        kept = b"\0".join(part for part in body.split(b"\0") if part[:1] not in (b"F", b"L", b"R"))
-        return tag, re.sub(rb'statement "[^"]*" requires', b"statement requires", kept)  # to a Bind of the protocol
-    return tag, body
-
-
-async def heard(wires: Sequence[Wire], steps: Sequence[Step]) -> list[list[tuple[str, bytes]]]:
-    answer: list[list[tuple[str, bytes]]] = []
-    for number, data in steps:
-        wires[number].write(data)
-        found: list[tuple[str, bytes]] = []
-        for _ in range(answers(data)):
-            found += [whole(message) for message in await wires[number].until("Z")]
-        answer.append(found)
-    return answer
-
-
-def tolerant(found: tuple[str, bytes], wanted: tuple[str, bytes]) -> tuple[str, bytes]:
-    """A failed transaction refuses the Parse that a server lacks before it sees what is wrong with the Bind."""
-    return wanted if b"C25P02" in found[1] and b"C08P01" in wanted[1] else found
-
-
-async def same(
-    both: Both, *said: str | bytes | Step, clients: int = 2, pins: int | None = 0
-) -> list[list[tuple[str, bytes]]]:
-    """Say this directly and through Forebay: every byte of every answer is the same. Text is a Query of client 0."""
-    steps = [step if isinstance(step, tuple) else (0, query(step) if isinstance(step, str) else step) for step in said]
-    both.direct.cluster.execute("TRUNCATE kept, loose", database=both.direct.database)
-    async with both.wires(both.direct, clients) as wires:
-        wanted = await heard(wires, steps)
-    both.direct.cluster.execute("TRUNCATE kept, loose", database=both.direct.database)
-    assert both.through.forebay is not None
-    before = await asyncio.to_thread(both.through.forebay.metric, "forebay_pins_total")
-    async with both.wires(both.through, clients) as wires:
-        found = await asyncio.wait_for(heard(wires, steps), 60)
-    for number, step in enumerate(steps):
-        pairs = zip(found[number], wanted[number], strict=False)
-        told = [tolerant(*pair) for pair in pairs] if pins is None else found[number]
-        assert (told, len(found[number])) == (wanted[number], len(wanted[number])), f"step {number}: {step[1]!r}"
-    after = await asyncio.to_thread(both.through.forebay.metric, "forebay_pins_total")
-    assert pins is None or after - before == pins
-    return found
-
-
 def errors(answers: Sequence[Sequence[tuple[str, bytes]]]) -> list[str]:
     return [frames.fields(body)["C"] for answer in answers for tag, body in answer if tag == "E"]
-
-
-def use(name: str, *values: str) -> bytes:
-    return bind(*values, statement=name) + describe("P") + execute()
 
 
 async def test_names_go_with_their_client(both: Both) -> None:
@@ -419,58 +353,3 @@ async def test_asyncpg_executes_and_forgets_what_it_has_prepared(both: Both) -> 
             await statement.fetchval(1)
     finally:
         connection.terminate()
-
-
-_TEXTS = (
-    "PREPARE {0} AS SELECT 1 AS one",
-    "PREPARE {0}(int) AS SELECT $1, {1}",
-    "PREPARE {0} (text, int) AS INSERT INTO loose VALUES ($2, $1) RETURNING *",
-    "PREPARE {0} AS SELECT count(*) FROM loose",
-    "PREPARE {0}(mood) AS SELECT $1",
-    "PREPARE {0} AS SELECT nothing",
-    "EXECUTE {0}",
-    "EXECUTE {0}({1})",
-    "/* ü */ EXECUTE {0}('happy', {1});",
-    "EXECUTE {0}(nothing)",
-    "EXPLAIN (COSTS off) EXECUTE {0}({1})",
-    "DEALLOCATE {0}",
-    "EXECUTE {0}; EXECUTE {0}",
-    "SELECT {1}; DEALLOCATE {0}",
-)
-_NAMES = ("a", "B", '"B"', "b", "forebay_1")
-_OTHERS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s", "ROLLBACK TO s", "DEALLOCATE ALL", "SELECT 1/0", "SELEC")
-
-
-def conversation(chance: random.Random) -> list[Step]:
-    """Three clients; every kind of statement that matters here, alone and several at once."""
-
-    def text() -> bytes:
-        if chance.randrange(4) == 0:
-            return query(chance.choice(_OTHERS))
-        # what several statements in one text do keeps the server, which is not what is to be seen most of the time
-        texts = _TEXTS if chance.randrange(8) == 0 else _TEXTS[:4] + _TEXTS[5:12]
-        wanted = chance.choice(texts)
-        names = _NAMES[:-1] if wanted in _TEXTS[12:] else _NAMES
-        return query(wanted.format(chance.choice(names), chance.randrange(6)))
-
-    def batch() -> bytes:
-        name = chance.choice(("a", "b", "B", ""))
-        kind = chance.randrange(5)
-        if kind == 0:
-            return parse(chance.choice(("SELECT 2", "SELECT $1::int", "SELEC")), name) + SYNC
-        if kind == 1:
-            return describe("S", name) + SYNC
-        if kind == 2:
-            return close("S", name) + SYNC
-        return use(name, *["1"] * chance.randrange(2)) + SYNC
-
-    steps: list[Step] = []
-    for _ in range(80):
-        said = [text() if chance.randrange(3) else batch() for _ in range(chance.choice((1, 1, 1, 2, 3)))]
-        steps.append((chance.randrange(3), b"".join(said)))
-    return steps + [(client, query("ROLLBACK")) for client in range(3)]
-
-
-@pytest.mark.parametrize("seed", range(20))
-async def test_any_conversation_is_the_same_both_ways(both: Both, seed: int) -> None:
-    await same(both, *conversation(random.Random(seed)), clients=3, pins=None)
