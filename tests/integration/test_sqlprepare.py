@@ -200,6 +200,7 @@ async def test_sent_without_waiting(both: Both) -> None:
         query("PREPARE p AS SELECT 1") + query("EXECUTE p") + query("DEALLOCATE p") + query("EXECUTE p"),
         query("PREPARE p AS SELECT 2") + use("p") + SYNC + query("EXECUTE p") + query("SELECT 3"),
         query("BEGIN") + query("EXECUTE no") + query("EXECUTE p") + query("ROLLBACK") + query("EXECUTE p"),
+        query("BEGIN") + query("SELECT 1/0") + query("DEALLOCATE p") + query("ROLLBACK") + query("EXECUTE p"),
         parse("SELECT 4", "q") + query("EXECUTE q") + use("q") + SYNC,
         parse("INSERT INTO kept VALUES (7)") + bind() + execute() + query("EXECUTE p") + query("SELECT id FROM kept"),
         parse("INSERT INTO kept VALUES (8)") + bind() + execute() + query("EXECUTE no") + query("SELECT id FROM kept"),
