@@ -2,8 +2,8 @@
 
 Nothing is decided here that the long way (session.py, uplink.py) would decide otherwise, and nothing is left
 undone: session, pool, pipeline and statements are afterwards as it would have made them. A turn takes the lane when
-it has come in one piece, is quiet (nothing to record, nothing to mark: see knowledge.py), and a server is free. Its
-answer may take the fast lane down (``Downlink.server_answered``) or the long way.
+it has come in one piece, is quiet (nothing to record, nothing to mark: see knowledge.py), and a server is free or has
+just been granted. Its answer may take the fast lane down (``Downlink.server_answered``) or the long way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _header = Struct(">BI").unpack_from
 
 
 def send_plain(session: Session, data: bytes, now: float) -> bool:
-    """At rest: lease a server and send it this, if it is one plain turn. If not, there may be a lease nevertheless."""
+    """At rest, or with a server just granted: send this to one, if it is one plain turn.
+
+    If it is not, there may be a lease nevertheless.
+    """
     size = len(data)
     if size > session.longest or session.ledger.doubt is not Doubt.NONE:
         return False
@@ -104,14 +107,18 @@ def _bound(session: Session, data: bytes, size: int, now: float) -> bool:
 
 
 def _lease(session: Session, text: bytes, now: float) -> tuple[Known, Judgement, Server] | None:
-    """A free server, with the session's settings, if the statement is quiet."""
+    """The server that was granted, or a free one, with the session's settings, if the statement is quiet."""
     database = session.database
     known = database.statements.get(text)
     judgement = database.judge(known, session.view(), text, Doubt.NONE) if database.caching else known.unwatched
-    server = session.pool.lend(session.down, now) if judgement.quiet else None
-    if server is None:
+    if not judgement.quiet:
         return None
-    session.take(server)
+    server = session.down.server
+    if server is None:
+        server = session.pool.lend(session.down, now)
+        if server is None:
+            return None
+        session.take(server)
     return known, judgement, server
 
 

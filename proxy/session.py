@@ -226,7 +226,9 @@ class Session(asyncio.Protocol):
         self.take(server)
         data = self.inbox.take()
         self.brake(False)
-        self.advance(data, now)
+        self.active_at = now
+        if self.full or self.uplink.left or self.ledger.deferred is not None or not send_plain(self, data, now):
+            self.advance(data, now)
 
     def lease_failed(self, error: PoolError) -> None:
         self.waiting = False

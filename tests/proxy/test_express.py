@@ -136,16 +136,33 @@ class Trace:
     state: tuple[object, ...]
 
 
-def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
-    """Go through the steps in one world; without the lane if so."""
+class Busy:
+    """Somebody else who has the server."""
+
+    def server_data(self, out: bytes) -> None:
+        raise AssertionError
+
+    def server_answered(self, out: bytes, rows: int) -> None:
+        raise AssertionError
+
+    def server_lost(self, reason: str) -> None:
+        raise AssertionError
+
+    def server_congested(self, congested: bool) -> None:
+        raise AssertionError
+
+
+def converse(steps: list[tuple[str, str]], *, lane: bool, queued: bool = False) -> Trace:
+    """Go through the steps in one world; without the lane if so; ``queued``: the server is with others each time."""
     clock: Callable[[], float] = lambda: 1.0  # noqa: E731 - a clock that stands still
     stats, cache = Stats(10.0), Cache(Coherence(), MemoryStore(1 << 20, 1 << 16), 60.0)
     database = Database("d", stats, cache, Identities(), mode="off", session_pooling="transaction")
     target = Target("127.0.0.1", 1, "u", "d")
-    pool = Pool("d", target, PoolLimits(cancel_timeout=0.0), clock, Tasks())
+    pool = Pool("d", target, PoolLimits(size=1, reserve_size=0, cancel_timeout=0.0, queue_timeout=0.0), clock, Tasks())
     wire, client, postgres = Wire(), Wire(), Postgres()
     opened = Opened(wire, {"TimeZone": "UTC"}, 1, b"key", False, b"", 0, (2, ("127.0.0.1", 1)), Stream(), target)
     server = Server(pool, opened, target, 0.0, 0.0)
+    pool._servers.add(server)
     pool.available(server)
     clients = Clients(ClientLimits(), Reader(cache, clock), clock, database.statements.get(b"DO ''"))
     session = Session(client, database, pool, clients, user="u", profile=pool.profiles.empty, application="a", number=1)
@@ -153,7 +170,10 @@ def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
         seen = 0
         for name, trouble in steps:
             fault = trouble
+            busy = pool.lend(Busy(), 1.0) if queued else None
             session.data_received(BATCHES[name])
+            if busy is not None:
+                busy.give_back()
             while seen < len(wire.written) and not wire.ended:
                 said = postgres.answer(wire.written[seen:], fault)
                 seen = len(wire.written)
@@ -191,29 +211,31 @@ def converse(steps: list[tuple[str, str]], *, lane: bool) -> Trace:
     return Trace(wire.written, client.written, state)
 
 
-def same(steps: list[tuple[str, str]]) -> None:
-    quick, long = converse(steps, lane=True), converse(steps, lane=False)
+def same(steps: list[tuple[str, str]], *, queued: bool = False) -> None:
+    quick, long = converse(steps, lane=True, queued=queued), converse(steps, lane=False, queued=queued)
     assert quick.to_server == long.to_server
     assert quick.to_client == long.to_client
     assert quick.state == long.state
 
 
+@pytest.mark.parametrize("queued", [False, True])
 @pytest.mark.parametrize("fault", sorted(set(FAULTS)))
 @pytest.mark.parametrize("name", BATCHES)
-def test_each_turn_alone(name: str, fault: str) -> None:
-    same([("prepare", ""), (name, fault), ("simple", "")])
+def test_each_turn_alone(name: str, fault: str, queued: bool) -> None:
+    same([("prepare", ""), (name, fault), ("simple", "")], queued=queued)
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(BATCHES)), st.sampled_from(FAULTS)), max_size=8))
+@given(st.lists(st.tuples(st.sampled_from(sorted(BATCHES)), st.sampled_from(FAULTS)), max_size=8), st.booleans())
 @settings(deadline=None)
-def test_any_conversation(steps: list[tuple[str, str]]) -> None:
-    same(steps)
+def test_any_conversation(steps: list[tuple[str, str]], queued: bool) -> None:
+    same(steps, queued=queued)
 
 
 @pytest.mark.parametrize(
     "name", ["simple", "unnamed", "unnamed undescribed", "unnamed typed", "prepared", "prepared undescribed"]
 )
-def test_usual_turns_take_the_lane(name: str) -> None:
+@pytest.mark.parametrize("queued", [False, True])
+def test_usual_turns_take_the_lane(name: str, queued: bool) -> None:
     taken: list[bool] = []
 
     def watched(session: Session, data: bytes, now: float) -> bool:
@@ -221,5 +243,5 @@ def test_usual_turns_take_the_lane(name: str) -> None:
         return taken[-1]
 
     with patch("proxy.session.send_plain", watched):
-        converse([("prepare", ""), (name, "")], lane=True)
-    assert taken == [False, True]
+        converse([("prepare", ""), (name, "")], lane=True, queued=queued)
+    assert taken == ([False, False, False, True] if queued else [False, True])
