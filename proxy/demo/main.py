@@ -62,12 +62,10 @@ def _run(console: Console, seconds: float | None, view: bool) -> int:
         try:
             database, forebay = _prepare(stack, progress)
             lines = what_next(forebay, database)
-            if not view:
-                for name, line in lines:
-                    progress.say(f"  {name:<12} {line}")
             workload = Workload(forebay.dsn, CONNECTIONS)
+            screen = _Screen(console, lines) if view else None
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                opening = _open_shop(workload, forebay, seconds, _Screen(console, lines) if view else None)
+                opening = _open_shop(workload, forebay, seconds, screen, [] if view else lines, progress)
                 period = runner.run(opening)
         finally:
             on_signals(signal.SIG_IGN)
@@ -123,11 +121,18 @@ class _Screen:
 
 
 async def _open_shop(
-    workload: Workload, forebay: Forebay, seconds: float | None, screen: _Screen | None
+    workload: Workload,
+    forebay: Forebay,
+    seconds: float | None,
+    screen: _Screen | None,
+    lines: list[tuple[str, str]],
+    progress: Progress,
 ) -> summary.Period:
-    """Let the visitors in until the time is over or a signal comes."""
+    """Let the visitors in until the time is over or a signal comes; say these lines once a signal is waited for."""
     loop = asyncio.get_running_loop()
     on_signals(lambda _signum, _frame: loop.call_soon_threadsafe(workload.stop.set))
+    for name, line in lines:
+        progress.say(f"  {name:<12} {line}")
     async with Meter(forebay.http, forebay.login.database) as meter:
         before = await meter.read()
         began = time.perf_counter()
