@@ -177,6 +177,8 @@ async def test_defaults_that_change(names: Caching) -> None:
                     await does(other, f"UPDATE {schema}.placed SET v = v - 100")
         finally:
             names.behind(f'ALTER DATABASE "{database}" RESET search_path')
+            async with login(names, "forebay") as console:  # no connection with the old default is left to other tests
+                await does(console, "RECONNECT")
         async with asyncio.timeout(20):
             while frames.errors(await reader.ask(frames.query("SELECT count(*) FROM t"))):
                 pass
