@@ -6,8 +6,8 @@ a C compiler and, since nothing is fetched for it, an environment that has the e
     pip install '.[compile]' && FOREBAY_COMPILE=1 pip install --no-build-isolation --no-deps .
 
 Not compiled are modules on that way which mypyc does not take: class bodies that name ``object`` as the type of a field
-(cache/coherence.py, protocol/replies.py), generators at the top of a module (stats/histogram.py), and what is mixed
-into a class that is an asyncio.Protocol, too (pool/spots.py).
+(cache/coherence.py, protocol/replies.py), and what is mixed into a class that is an asyncio.Protocol, too
+(pool/spots.py).
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ COMPILED = (
     "proxy/uplink_usual.py",
     "proxy/usual.py",
     "sql/template.py",
+    "stats/counters.py",
+    "stats/digests.py",
+    "stats/histogram.py",
     "stats/stats.py",
 )
 

@@ -189,6 +189,8 @@ class Pool:
             if self.released and self.on_released is not None:
                 self.on_released()
             return
+        if self.taken >= self.limits.size and not self.limits.reserve_size:
+            return  # full, and nearly every busy pool is: to_open would say so at ten times the cost
         for _ in range(to_open(self._situation(now), self.limits)):
             if self.quotas and not admit(self, now):
                 break

@@ -1,6 +1,7 @@
 """Statements by their text: each shape is parsed once, and known from then on (see knowledge.py).
 
-Texts are looked up as they are, or by their template when that is quicker to make than every text is to remember.
+Texts are looked up as they are, by where they have digits, or by their template, whichever is known; the template is
+quicker to make than every text is to remember.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from proxy.knowledge import MAX_PARSE, Known
 from sql.analyse import analyse_bytes
 from sql.facts import Kind, Pin
-from sql.template import plain_template, template
+from sql.template import has_digits, masked, plain_template, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 8192
 """Bytes; longer texts are looked at anew each time."""
+
+_MASKED = 1024
+"""Bytes; of longer texts the mask is not remembered, since one shape may have many."""
 
 _PLAIN = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SELECT", b"VALUES", b"COPY"))
 
@@ -37,10 +41,15 @@ class Statements:
         self._limit = limit
         self._exact: dict[bytes, Known] = {}
         self._shapes: dict[bytes, Known] = {}
+        self._masks: dict[bytes, Known] = {}
 
     def get(self, text: bytes) -> Known:
         """What is known of a text, parsing it if it must be. Never raises."""
         known = self._exact.get(text)
+        if known is not None:
+            return known
+        mask = masked(text) if len(text) <= _MASKED else b""
+        known = self._masks.get(mask)
         if known is not None:
             return known
         # For these a template is quicker to make than every text is to remember.
@@ -48,6 +57,10 @@ class Statements:
         if shape is not None and shape != text:
             known = self._shapes.get(shape)
             if known is not None:
+                if mask and not has_digits(shape):
+                    if len(self._masks) >= self._limit:
+                        _forget(self._masks)
+                    self._masks[mask] = known
                 return known
         known = self._find(text, shape)
         if len(self._exact) >= self._limit:

@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Written through decimal texts: 2.5 * 10**-4 is not the float that the literal 0.00025 is.
-BOUNDS: Final = tuple(
-    float(f"{step}e{power}") for power in range(-5, 2) for step in ("1", "1.4", "1.8", "2.5", "3.5", "5", "7")
-)
+
+def _bounds() -> tuple[float, ...]:
+    # Written through decimal texts: 2.5 * 10**-4 is not the float that the literal 0.00025 is.
+    steps = ("1", "1.4", "1.8", "2.5", "3.5", "5", "7")
+    return tuple(float(f"{step}e{power}") for power in range(-5, 2) for step in steps)
+
+
+BOUNDS: Final = _bounds()
 """Upper bounds of all buckets but the last, in seconds."""
 
 EXPOSED: Final = (
@@ -31,7 +35,7 @@ EXPOSED: Final = (
 )
 """The bounds that Prometheus sees, in seconds: hits are below the first ones, reports at the last ones."""
 
-_EXPOSED_SLOTS: Final = tuple(BOUNDS.index(bound) for bound in EXPOSED)
+_EXPOSED_SLOTS: Final = tuple(map(BOUNDS.index, EXPOSED))
 
 
 class Histogram:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import assume, example, given
@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from postgast import PgQueryError, parse, pg_query_pb2, scan
 
 from sql.analyse import analyse
-from sql.template import template
+from sql.template import has_digits, masked, plain_template, template
+
+if TYPE_CHECKING:
+    from random import Random
 
 _MARKS: Final = {pg_query_pb2.SCONST: b"\x01", pg_query_pb2.ICONST: b"\x02", pg_query_pb2.FCONST: b"\x03"}
 
@@ -165,3 +168,47 @@ def test_what_differs_in_more_than_literals_keeps_apart(one: str, other: str) ->
 )
 def test_what_is_not_plain_has_no_template(text: str) -> None:
     assert template(text.encode()) is None
+
+
+_PLAIN_PIECES: Final = st.sampled_from(
+    [
+        *(
+            "select",
+            "t1",
+            "t2",
+            "_3",
+            "a",
+            "4x",
+            "1e5",
+            "0x1f",
+            "1_000",
+            "5",
+            "6",
+            "42",
+            "17",
+            "123456789",
+            "987654321",
+        ),
+        *("1234567890", ",", "(", ")", "=", "*", ";", "+", "\x02", "\x01", "\0", "'x'", "1.5", "$1", "\xe9"),
+    ]
+)
+
+
+@given(st.lists(_PLAIN_PIECES, max_size=8), st.sampled_from(["", " "]), st.randoms(use_true_random=False))
+@example(["1234567890"], "", None)
+def test_texts_with_digits_in_the_same_places_have_one_template_unless_digits_are_left(
+    pieces: list[str], blank: str, random: Random | None
+) -> None:
+    text = blank.join(pieces).encode("latin-1")
+    other = bytes(ord(str(random.randrange(10))) if random and 48 <= byte <= 57 else byte for byte in text)
+    assert masked(text) == masked(other)
+    shape, others = plain_template(text), plain_template(other)
+    assert (shape is None) == (others is None)
+    if shape is not None and not has_digits(shape):
+        assert shape == others
+
+
+def test_only_plain_texts_have_a_mask_without_zero_of_another() -> None:
+    for byte in range(256):
+        text = bytes((97, byte, 32))
+        assert (b"\0" in masked(text)) == (plain_template(text) is None)
