@@ -36,6 +36,7 @@ logger = logging.getLogger("forebay.catalog")
 _FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _JANITOR_PERIOD = 0.2
 _RETRY = 1.0
+_GONE_MAX = 30.0  # between attempts to reach a database that does not exist (any more)
 _AWAY = 6.0  # PostgreSQL waits five for others to leave a database that somebody wants for himself
 _ABOUT = """
 SELECT current_setting('search_path') AS path,
@@ -129,6 +130,7 @@ class CatalogKeeper:
         self._wake = asyncio.Event()
         self._where: str | None = None  # the server's own address
         self._failing = False
+        self._missing = 0  # how often in a row the server said that there is no such database
         self._moving = False
         self._unwanted = False
         database.on_vacate = self.vacate
@@ -158,6 +160,7 @@ class CatalogKeeper:
                 try:
                     await self._look()
                     self._failing = False
+                    self._missing = 0
                 except _FAILURES as error:
                     self._failed(error)
                 await self._pause()
@@ -172,7 +175,7 @@ class CatalogKeeper:
             await asyncio.sleep(_AWAY)
             return
         if self._failing:
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(min(_RETRY * 2.0**self._missing, _GONE_MAX))
             return
         period = min(self._probe, _JANITOR_PERIOD) if self._database.orphans else self._probe
         try:
@@ -187,6 +190,8 @@ class CatalogKeeper:
         if not self._failing:
             logger.warning("the catalog of %s cannot be read: %s", self._database.name, error)
         self._failing = True
+        gone = isinstance(error, asyncpg.InvalidCatalogNameError)
+        self._missing = min(self._missing + 1, 10) if gone else 0
 
     def _hang_up(self) -> None:
         if self._connection is not None:

@@ -73,6 +73,12 @@ def seconds(text: str) -> str:
     return format_duration(float(text))
 
 
+def time_to_live(text: str) -> str:
+    """A number of seconds, as our duration; PgBouncer keeps nothing with 0, where ours would look never again."""
+    found = seconds(text)
+    return "1s" if found == "0" else found
+
+
 def number(text: str) -> int:
     """A whole number that is not negative."""
     if not (text.isascii() and text.isdigit()):
