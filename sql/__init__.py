@@ -20,6 +20,7 @@ kept. "None" for writes always means "the whole database", and every doubt ends 
 - `plpgsql.py`      the body of a trigger function -> the Facts of all that it may run
 - `triggers.py`     what the triggers of a table write
 - `closure.py`      which tables a write to a table may write
+- `views.py`        the statements behind the names of views
 - `unseen.py`       what a statement runs that its text does not show
 - `reach.py`        Facts + Catalog -> Reach
 """

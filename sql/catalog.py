@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from .functions import Function, honest_functions, quiet_functions
 from .triggers import fired
 from .types import Type, Types
+from .views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,6 +69,7 @@ class Catalog:
     database: int
     relations: Mapping[tuple[str, str], Relation]
     by_oid: Mapping[int, Relation]
+    views: Views
     children: Mapping[int, tuple[int, ...]]
     parents: Mapping[int, tuple[int, ...]]
     referencing: Mapping[int, tuple[ForeignKey, ...]]
@@ -125,6 +127,7 @@ class _Loader:
             database=self._rows["database"][0]["oid"],
             relations={(r.schema, r.name): r for r in relations},
             by_oid={r.oid: r for r in relations},
+            views=Views(self._rows["views"]),
             children=_grouped((row["parent"], row["child"]) for row in self._rows["inherits"]),
             parents=_grouped((row["child"], row["parent"]) for row in self._rows["inherits"]),
             referencing=_grouped((fk.parent, fk) for fk in map(_foreign_key, self._rows["foreign_keys"])),

@@ -16,6 +16,7 @@ from . import builtin
 from .closure import descendants, written
 from .facts import Bypass, Cast, Facts, Kind, Source
 from .unseen import Sight
+from .views import Behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _USER: Final = "$user"
 _CATALOG: Final = "pg_catalog"
+_DEEPEST: Final = 32  # views on views
 _NO_EFFECT: Final = frozenset(
     {
         Kind.EMPTY,
@@ -104,11 +106,32 @@ def _resolve_path(search_path: tuple[str, ...], user: str) -> tuple[str, ...]:
 
 
 class _Judge(Sight):
-    """One statement against one catalog."""
+    """One statement against one catalog, or, at some depth, a view's definition."""
+
+    def __init__(self, facts: Facts, catalog: Catalog, path: tuple[str, ...], depth: int = 0) -> None:
+        super().__init__(facts, catalog, path)
+        self._depth = depth
 
     def reads(self) -> frozenset[int]:
-        """Every relation whose rows the answer may hold."""
-        return _NOTHING.union(*(descendants(self.catalog, found.oid) for found in self.relations))
+        """Every relation whose rows the answer may hold: of a view those behind it."""
+        return _NOTHING.union(*map(self._read, self.relations))
+
+    def _read(self, relation: Relation) -> frozenset[int]:
+        return self._behind(relation).reads if _is_view(relation) else descendants(self.catalog, relation.oid)
+
+    def _behind(self, view: Relation) -> Behind:
+        """What its definition says; and its columns must show plain data, as those of a table must."""
+        views = self.catalog.views
+        found = views.verdicts.get(view.oid)
+        if found is None:
+            facts = views.facts(view.oid) if self._depth < _DEEPEST and view.plain else None
+            if facts is None:
+                found = Behind(_NOTHING, Bypass.VIEW if view.plain else Bypass.UNKNOWN_TYPE)
+            else:
+                judge = _Judge(facts, self.catalog, (_CATALOG,), self._depth + 1)
+                found = Behind(judge.reads(), facts.bypass or judge.bypass())
+            views.verdicts[view.oid] = found
+        return found
 
     # What may it write?
 
@@ -158,6 +181,11 @@ class _Judge(Sight):
             if not cte and next(self.find(name), None) is None:
                 return Bypass.UNKNOWN_RELATION
         for relation in self.relations:
+            if _is_view(relation):
+                reason = self._behind(relation).bypass
+                if reason is not None:
+                    return reason
+                continue
             for oid in descendants(self.catalog, relation.oid):
                 reason = _unkept(self.catalog.by_oid.get(oid))
                 if reason is not None:
@@ -251,22 +279,24 @@ class _Judge(Sight):
         return bool(types) and all(map(self.catalog.types.is_date, types))
 
 
+def _is_view(relation: Relation) -> bool:
+    return relation.kind == "v" and not relation.system
+
+
 def _unkept(relation: Relation | None) -> Bypass | None:
     """Why an answer from this relation may not be kept."""
     if relation is None:
         return Bypass.UNKNOWN_RELATION
     if relation.system:
         return Bypass.SYSTEM_CATALOG
-    if relation.kind in ("v", "m"):
-        return Bypass.VIEW
     if relation.kind == "f":
         return Bypass.FOREIGN
-    if relation.kind not in ("r", "p"):
+    if relation.kind not in ("r", "p", "m"):
         return Bypass.NOT_A_TABLE
     if relation.persistence != "p":
         return Bypass.UNLOGGED
     if relation.row_security:
         return Bypass.ROW_SECURITY
-    if relation.rules:
+    if relation.rules and relation.kind != "m":  # a materialized view keeps its definition as one
         return Bypass.VIEW
     return None if relation.plain else Bypass.UNKNOWN_TYPE

@@ -8,6 +8,7 @@ import asyncpg
 
 from sql.catalog import Catalog
 from sql.catalog_sql import PROBE, QUERIES
+from sql.views import NO_PATH
 
 if TYPE_CHECKING:
     from tests.support.postgres import Cluster
@@ -100,6 +101,7 @@ async def snapshot(cluster: Cluster, database: str) -> Catalog:
     connection: Any = await asyncpg.connect(cluster.dsn(database))
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.execute(NO_PATH)
             epoch = await connection.fetchval(PROBE)
             rows = {name: await connection.fetch(query) for name, query in QUERIES.items()}
     finally:

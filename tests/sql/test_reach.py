@@ -74,8 +74,6 @@ _BYPASSED: Final = [
     ("SELECT * FROM counter", Bypass.NOT_A_TABLE),
     ("SELECT * FROM unlogged", Bypass.UNLOGGED),
     ("SELECT * FROM secret", Bypass.ROW_SECURITY),
-    ("SELECT * FROM simple_view", Bypass.VIEW),
-    ("SELECT * FROM kept", Bypass.VIEW),
     ("SELECT * FROM clocks", Bypass.UNKNOWN_TYPE),
     ("SELECT * FROM regs", Bypass.UNKNOWN_TYPE),
     ("SELECT now() FROM t", Bypass.VOLATILE_FUNCTION),
