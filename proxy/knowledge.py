@@ -60,6 +60,8 @@ _NOISY = frozenset(
 )
 """Kinds that somebody wants to hear of."""
 
+_LISTS = frozenset(("pg_prepared_statements", "pg_prepared_statement"))
+
 _COPIES = frozenset((Kind.COPY_FROM, Kind.UNKNOWN, Kind.DO))
 """What may be answered by CopyInResponse; DO stands for texts that are too long to be parsed, too."""
 
@@ -82,6 +84,7 @@ class Known:
         "names",
         "noisy",
         "plain_read",
+        "shows",
         "unwatched",
     )
 
@@ -89,6 +92,7 @@ class Known:
         self.facts = facts
         self.digest = digest
         self.loosens = any(loosens(part) for part in facts.statements or (facts,))
+        self.shows = shows_prepared(facts)
         self.noisy = bool(
             facts.pins
             or facts.unpins
@@ -100,9 +104,11 @@ class Known:
             or facts.statements
             or facts.prepared
             or self.loosens
+            or self.shows
         )
         self.forgets = any(_forgets(part) for part in facts.statements or (facts,))
-        self.names = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN  # may mean prepared statements
+        # May it mean prepared statements?
+        self.names = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN or self.shows
         self.copies = any(part.kind in _COPIES for part in facts.statements or (facts,))
         self.moves = any(change.name.lower() in _PLACES for change in facts.settings)
         self.listens = any(part.kind is Kind.LISTEN for part in facts.statements or (facts,))
@@ -122,6 +128,12 @@ class Known:
             self._looked = True
             self._named = named(text) if len(text) <= MAX_PARSE else None
         return self._named
+
+
+def shows_prepared(facts: Facts) -> bool:
+    """Does it look at the list of prepared statements?"""
+    names = (*facts.reads, *(call.function for call in facts.functions))
+    return any(name.name in _LISTS and name.schema in (None, "pg_catalog") for name in names)
 
 
 def _forgets(facts: Facts) -> bool:

@@ -27,6 +27,7 @@ from protocol import build
 from protocol.replies import CLOSE, DESCRIBE_STATEMENT, PARSE, QUERY, SWALLOW, SYNC
 from proxy.knowledge import Doubt
 from proxy.retelling import Retelling
+from proxy.sqlprepare_shown import parsed_only, says, show
 from proxy.sqlprepare_there import called, kept_there, put_there, stays_there
 from proxy.uplink_notes import EVERYTHING, Injected, Naming, Registered, foreign_name, taken, without
 from proxy.uplink_shapes import Learned, Waits, close, compare, provide
@@ -56,12 +57,17 @@ def send_names(uplink: Uplink, known: Known, text: bytes, server: Server) -> byt
     Raises Waits.
     """
     pipeline = server.pipeline
-    asked, uplink.asking = uplink.asking, False
+    asked = uplink.asking
+    if not (known.names or asked or says(uplink, known, text)):
+        return None
     if pipeline.skipping:
+        uplink.asking = False
         return _end(uplink, known, text, server) if asked else None
     if pipeline.copy_in:
         return None
     _settle(uplink, server)
+    uplink.asking = False
+    within = uplink.open and not asked  # within a batch of the client's own
     if pipeline.status == _FAILED:
         return None
     facts = known.facts
@@ -74,12 +80,17 @@ def send_names(uplink: Uplink, known: Known, text: bytes, server: Server) -> byt
         return _execute(uplink, known, named, text, server)
     if facts.kind is Kind.DEALLOCATE and facts.name is None and not kept_there(uplink):
         uplink.statements.clear()
+        uplink.made.clear()
         return _answer(uplink, known, text, server, _ALL_FORGOTTEN)
-    ahead = put_there(uplink, called(uplink, known, text), server, keep=True)
+    names = (*called(uplink, known, text), *parsed_only(uplink, known, text, within=within))
+    ahead = put_there(uplink, dict.fromkeys(names), server, keep=True)
     if ahead:
         raise _ask(uplink, ahead + _FLUSH)
     stays_there(uplink, known)
-    return _forgetting(uplink, known, text, server) if known.forgets and not known.copies else None
+    shown = show(uplink, known, text, server)
+    if known.forgets and not known.copies:
+        return shown + _forgetting(uplink, known, text, server)
+    return shown + _as_it_is(uplink, known, text, server) if shown else None
 
 
 def _settle(uplink: Uplink, server: Server) -> None:
@@ -126,6 +137,9 @@ def _prepare(uplink: Uplink, known: Known, named: Named, text: bytes, server: Se
             raise _ask(uplink, ahead + _FLUSH)
         return _leave(uplink, known, named, text, server)
     statement = server.pool.registry.intern(named.body, named.types, uplink.conductor.profile.place)
+    if not held:
+        uplink.made[name] = (statement, text)
+        uplink.conductor.longest = 0  # from now on each text is searched for the names, see sqlprepare_shown.py
     if held:
         foreign = foreign_name(name)
         if foreign != name:
@@ -205,6 +219,7 @@ def _leave(uplink: Uplink, known: Known, named: Named, text: bytes, server: Serv
 
 
 def _deallocate(uplink: Uplink, known: Known, named: Named, text: bytes, server: Server) -> bytes | None:
+    uplink.made.pop(named.name, None)
     if uplink.statements.pop(named.name, None) is None:
         return _leave(uplink, known, named, text, server)
     return _answer(uplink, known, text, server, _FORGOTTEN)
@@ -234,6 +249,16 @@ def _forgetting(uplink: Uplink, known: Known, text: bytes, server: Server) -> by
     doubt = Naming(uplink, EVERYTHING, pipeline.batch)
     doubt.sends(None)
     pipeline.add_fake(PARSE, b"", doubt)
+    return _message(text)
+
+
+def _as_it_is(uplink: Uplink, known: Known, text: bytes, server: Server) -> bytes:
+    """The Query itself, behind something."""
+    _begin(uplink, server)
+    server.pipeline.add(QUERY, uplink.conductor.query(known, text, server))
+    if known.copies:
+        uplink.copying = _FLUSH
+        server.pipeline.copy_began = False
     return _message(text)
 
 

@@ -43,7 +43,8 @@ from protocol.replies import (
 )
 from proxy.inbox import FAR, LONG, SHORT
 from proxy.sqlprepare import send_names
-from proxy.sqlprepare_there import parse_there, stands_there, summon, summon_for_parse
+from proxy.sqlprepare_shown import summon_for_bind
+from proxy.sqlprepare_there import parse_there, stands_there, summon_for_parse
 from proxy.uplink_malformed import pass_malformed
 from proxy.uplink_notes import (
     STATEMENT,
@@ -70,8 +71,7 @@ _header = Struct(">BI").unpack_from
 _PARSE_COMPLETE = build.parse_complete()
 _CLOSE_COMPLETE = build.close_complete()
 _FLUSH = build.flush()
-STREAM = 64 * 1024
-"""Bytes; a longer Bind is not waited for."""
+STREAM = 64 * 1024  # bytes; a longer Bind is not waited for
 FAILED = 0x45
 
 
@@ -89,6 +89,7 @@ class Uplink:
         "copying",
         "doubtful",
         "left",
+        "made",
         "misfit",
         "open",
         "portals",
@@ -111,8 +112,8 @@ class Uplink:
         self.open = False  # a batch of the extended protocol has begun and its Sync has not come
         self.asking = False  # for the simple Query that waits something has gone ahead
         self.retelling: Retelling | None = None  # how the next answer is told
-        self.left = 0  # bytes of a streamed message that are still to come
-        self.stream_dropped = False
+        self.left, self.stream_dropped = 0, False  # bytes of a streamed message that are still to come; for nobody
+        self.made: dict[bytes, tuple[Prepared, bytes]] = {}  # statements that SQL made, and the texts that did
         self.there: set[bytes] = set()  # names that may stand on the server that the session keeps
 
     def forward(self, data: bytes, server: Server) -> tuple[bytes, int, int]:
@@ -196,7 +197,7 @@ class Uplink:
     def _query(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         text = read_query(data, body, end)
         known = self.conductor.known(text)
-        if known.names and (instead := self._names(known, text, server)) is not None:
+        if (known.names or self.made) and (instead := self._names(known, text, server)) is not None:
             return instead
         if not server.pipeline.skipping:  # else the server ignores it
             self.open = False
@@ -253,7 +254,7 @@ class Uplink:
             return None
         known = self.conductor.known(statement.query)
         if known.names:
-            summon(self, known, server)
+            summon_for_bind(self, known, server)
         injected = (provide if name else provide_unnamed)(statement, server, self)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
@@ -261,8 +262,7 @@ class Uplink:
         server.pipeline.add(BIND)
         if not name:
             return injected + data[body - 5 : available] if injected else None
-        message = bind_message(portal, statement.bind_name, data, rest, available, end)
-        return injected + message if injected else message
+        return injected + bind_message(portal, statement.bind_name, data, rest, available, end)
 
     def _execute(self, data: bytes, body: int, end: int, server: Server) -> bytes | None:
         portal, max_rows = read_execute(data, body, end)

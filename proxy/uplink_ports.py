@@ -16,6 +16,7 @@ class Conductor(Protocol):
     """The session, as Uplink sees it. ``turn`` is the one whose messages are coming in, if any have come."""
 
     turn: Turn | None
+    longest: int  # bytes; longer messages go the long way, through Uplink
 
     @property
     def ledger(self) -> Ledger:

@@ -45,6 +45,7 @@ class Talk:
         self.answered = b""
         self.executed: list[bytes] = []
         self.turn: Turn | None = None
+        self.longest = 0
         self.texts = Statements(Stats(1.0).digest)
         self.every: Known | None = self.texts.get(b"FETCH 1 FROM a_cursor")  # all texts are of the kind not described
         cache = Cache(Coherence(), MemoryStore(1 << 20, 1 << 16), 60.0)
