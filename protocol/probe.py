@@ -11,3 +11,15 @@ class Probe:
     def __init__(self) -> None:
         self.failed = False
         self.rows: int | None = None
+
+
+class Silent(Probe):
+    """One whose answer nobody needs."""
+
+    __slots__ = ()
+
+    def proved(self) -> None:
+        """It is answered."""
+
+    def dropped(self) -> None:
+        """The connection is gone."""

@@ -80,6 +80,7 @@ class Known:
         "forgets",
         "listens",
         "loosens",
+        "means",
         "moves",
         "names",
         "noisy",
@@ -107,8 +108,9 @@ class Known:
             or self.shows
         )
         self.forgets = any(_forgets(part) for part in facts.statements or (facts,))
-        # May it mean prepared statements?
-        self.names = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN or self.shows
+        # May it mean prepared statements? Or must it be looked at for what the server remembers, too: see draws.py.
+        self.means = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN or self.shows
+        self.names = self.means or Pin.SEQUENCE_READ in facts.pins
         self.copies = any(part.kind in _COPIES for part in facts.statements or (facts,))
         self.moves = any(change.name.lower() in _PLACES for change in facts.settings)
         self.listens = any(part.kind is Kind.LISTEN for part in facts.statements or (facts,))

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from pool.prepared import Presence
 from protocol import build
 from protocol.replies import CLOSE, DESCRIBE_STATEMENT, PARSE, QUERY, SWALLOW, SYNC
+from proxy.draws import forget_draws
 from proxy.knowledge import Doubt
 from proxy.retelling import Retelling
 from proxy.sqlprepare_shown import parsed_only, says, show
@@ -58,7 +59,10 @@ def send_names(uplink: Uplink, known: Known, text: bytes, server: Server) -> byt
     """
     pipeline = server.pipeline
     asked = uplink.asking
-    if not (known.names or asked or says(uplink, known, text)):
+    ahead = forget_draws(uplink, known, server)
+    if ahead:
+        return ahead + _as_it_is(uplink, known, text, server)
+    if not (known.means or asked or says(uplink, known, text)):
         return None
     if pipeline.skipping:
         uplink.asking = False

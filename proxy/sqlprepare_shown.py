@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING, Final
 from pool.prepared import close_message
 from pool.server import IDLE_IN_BLOCK
 from protocol import build
-from protocol.probe import Probe
+from protocol.probe import Silent
 from protocol.replies import CLOSE, QUERY, SWALLOW
+from proxy.draws import forget_draws_in_batch
 from proxy.sqlprepare_there import put_there, summon
 from proxy.uplink_notes import foreign_name
 from proxy.uplink_shapes import Waits
 from sql.facts import Kind, Pin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pool.prepared import Prepared
     from pool.server import Server
     from proxy.knowledge import Known
@@ -39,19 +42,7 @@ _UNDO: Final = build.query("ROLLBACK TO SAVEPOINT forebay; RELEASE SAVEPOINT for
 _WORD: Final = re.compile(rb"[a-z0-9_\x80-\xff]+")
 
 
-class _Silent(Probe):
-    """A Query of ours of whose failing nobody hears."""
-
-    __slots__ = ()
-
-    def proved(self) -> None:
-        """It is answered."""
-
-    def dropped(self) -> None:
-        """The connection is gone."""
-
-
-class _Made(_Silent):
+class _Made(Silent):
     """A PREPARE of ours by the client's own name."""
 
     __slots__ = ("_name", "_statement", "_uplink")
@@ -130,12 +121,12 @@ def _make(uplink: Uplink, names: list[bytes], server: Server) -> bytes:
         pipeline.add(CLOSE, None, SWALLOW)
         up.append(close_message(name))
         if inside:
-            pipeline.add(QUERY, _Silent(), SWALLOW)
+            pipeline.add(QUERY, Silent(), SWALLOW)
             up.append(_SAVE)
         pipeline.add(QUERY, _Made(uplink, name, uplink.statements[name]), SWALLOW)
         up.append(b"Q%b%b\0" % ((len(text) + 5).to_bytes(4, "big"), text))
         if inside:
-            pipeline.add(QUERY, _Silent(), SWALLOW)
+            pipeline.add(QUERY, Silent(), SWALLOW)
             up.append(_UNDO)
     if up:
         server.statements.unnamed_lost()
@@ -143,11 +134,18 @@ def _make(uplink: Uplink, names: list[bytes], server: Server) -> bytes:
     return b"".join(up)
 
 
-def summon_for_bind(uplink: Uplink, known: Known, server: Server) -> None:
-    """The server needs what a statement of the protocol that is about to be bound may ask for. Raises Waits."""
+def provide_named(
+    uplink: Uplink,
+    known: Known,
+    statement: Prepared,
+    server: Server,
+    give: Callable[[Prepared, Server, Uplink], bytes],
+) -> bytes:
+    """What goes ahead of a Bind whose statement names others, or asks for what the server remembers. Raises Waits."""
     if known.shows:
         _summon_all(uplink, server)
     summon(uplink, known, server)
+    return give(statement, server, uplink) + forget_draws_in_batch(uplink, known, server)
 
 
 def _summon_all(uplink: Uplink, server: Server) -> None:

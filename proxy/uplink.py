@@ -43,7 +43,7 @@ from protocol.replies import (
 )
 from proxy.inbox import FAR, LONG, SHORT
 from proxy.sqlprepare import send_names
-from proxy.sqlprepare_shown import summon_for_bind
+from proxy.sqlprepare_shown import provide_named
 from proxy.sqlprepare_there import parse_there, stands_there, summon_for_parse
 from proxy.uplink_malformed import pass_malformed
 from proxy.uplink_notes import (
@@ -253,9 +253,9 @@ class Uplink:
                 return before + bind_message(portal, foreign + b"\0", data, rest, available, end)
             return None
         known = self.conductor.known(statement.query)
-        if known.names:
-            summon_for_bind(self, known, server)
-        injected = (provide if name else provide_unnamed)(statement, server, self)
+        give = provide if name else provide_unnamed
+        named = known.names
+        injected = provide_named(self, known, statement, server, give) if named else give(statement, server, self)
         self.portals[portal] = (known, statement)
         if portal and not server.pipeline.skipping:  # FETCH can run it without our seeing an Execute
             self.conductor.executes(known, statement.query, server, partial=True)
