@@ -59,8 +59,7 @@ def send_names(uplink: Uplink, known: Known, text: bytes, server: Server) -> byt
     """
     pipeline = server.pipeline
     asked = uplink.asking
-    ahead = forget_draws(uplink, known, server)
-    if ahead:
+    if not known.means and (ahead := forget_draws(uplink, known, server)):
         return ahead + _as_it_is(uplink, known, text, server)
     if not (known.means or asked or says(uplink, known, text)):
         return None

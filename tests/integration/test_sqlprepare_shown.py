@@ -182,3 +182,16 @@ async def test_what_says_no_name_keeps_no_server(both: Both) -> None:
         "SELECT runs('SELECT ''s''')",
         "EXECUTE s",
     )
+
+
+async def test_all_are_forgotten_behind_a_look_at_a_sequence(both: Both) -> None:
+    await same(
+        both,
+        "CREATE SEQUENCE looked_at",
+        "PREPARE p AS SELECT 1",
+        "SELECT nextval('looked_at'); SELECT lastval(); DEALLOCATE ALL",
+        "EXECUTE p",
+        "DISCARD SEQUENCES",
+        "DROP SEQUENCE looked_at",
+        pins=None,
+    )
