@@ -189,7 +189,7 @@ async def test_all_are_forgotten_behind_a_look_at_a_sequence(both: Both) -> None
         both,
         "CREATE SEQUENCE looked_at",
         "PREPARE p AS SELECT 1",
-        "SELECT nextval('looked_at'); SELECT lastval(); DEALLOCATE ALL",
+        query("SELECT nextval('looked_at'); SELECT lastval(); DEALLOCATE ALL") + use("p") + SYNC,
         "EXECUTE p",
         "DISCARD SEQUENCES",
         "DROP SEQUENCE looked_at",
