@@ -189,6 +189,7 @@ async def test_all_are_forgotten_behind_a_look_at_a_sequence(both: Both) -> None
         both,
         "CREATE SEQUENCE looked_at",
         "PREPARE p AS SELECT 1",
+        *["EXECUTE p"] * 8,  # now all servers have it
         query("SELECT nextval('looked_at'); SELECT lastval(); DEALLOCATE ALL") + use("p") + SYNC,
         "EXECUTE p",
         "DISCARD SEQUENCES",
