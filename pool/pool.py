@@ -190,7 +190,7 @@ class Pool:
                 self.on_released()
             return
         if self.taken >= self.limits.size and not self.limits.reserve_size:
-            return  # full, and nearly every busy pool is: to_open would say so at ten times the cost
+            return  # to_open would say so at ten times the cost
         for _ in range(to_open(self._situation(now), self.limits)):
             if self.quotas and not admit(self, now):
                 break
@@ -257,13 +257,8 @@ class Pool:
         now = self._clock()
         self._retry_at = now + delay
         log = logger.warning if self._failures == 1 else logger.info
-        log(
-            "cannot connect to %s as %s: %s (next try in %.1f s)",
-            self.database,
-            self.user,
-            error.message,
-            delay,
-        )
+        what = (self.database, self.user, error.message, delay)
+        log("cannot connect to %s as %s: %s (next try in %.1f s)", *what)
         if not error.transient:
             failure = PoolError(error.sqlstate, error.message)
             for waiter in list(self._waiters):

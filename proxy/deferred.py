@@ -25,6 +25,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.hot import error_fields
 from protocol.replies import BIND, CLOSE, EXECUTE, FORWARD, PARSE, SWALLOW, SYNC
 from proxy.inbox import FAR
+from proxy.inside import answer_inside
 from proxy.parting import NOT_BEGUN, leave
 from proxy.session import HOLD_BATCH, Session
 from proxy.uplink import Terminated
@@ -77,6 +78,8 @@ class DeferringSession(Session):
             return
         self.active_at = now
         try:
+            if data and self.down.server is None and self.ledger.reading:
+                data = answer_inside(self, data, None, now)
             if data and self.down.server is None:
                 data = super()._lease(data, now) if self._needs_server(data, now) else b""
             if data and self.down.server is not None:
@@ -103,6 +106,7 @@ class DeferringSession(Session):
         if known is None or known.facts.kind is not Kind.BEGIN:
             return super()._lease(data, now)
         self.ledger.deferred = data[5:-1]
+        self.ledger.reading = known.begins_reading
         self._count(known, now)
         self.transport.write(_BEGUN if begins[1] else _STARTED)
         return b""
@@ -135,6 +139,7 @@ class DeferringSession(Session):
         if known is None or complete is None:
             return False
         self.ledger.deferred = None
+        self.ledger.reading = False
         self._count(known, now)
         self.transport.write(complete)
         if self.ears is not None:
@@ -201,6 +206,7 @@ class DeferringSession(Session):
     def not_begun(self, server: Server) -> None:
         """BEGIN has failed, and the server skips what came behind it."""
         self.ledger.deferred = self._ahead = None
+        self.ledger.reading = False
         if self.down.server is not server or server.closed:
             return
         pipeline, turns = server.pipeline, self.down.turns

@@ -148,7 +148,8 @@ class Downlink:
             session.ears.finished(turn, finished.status)
         idle = finished.status == IDLE_IN_BLOCK
         undisturbed = finished.error is None and not finished.notices
-        if turn.fill is not None and undisturbed and idle and alone and not self.turns:
+        proper = idle or session.ledger.reading
+        if turn.fill is not None and undisturbed and proper and alone and not self.turns:
             session.reader.keep(turn, now)
         self._count(turn, now, finished.rows)
         session.active_at = now

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cache.key import scope
 from cache.tags import read_tags
 from proxy.unpin import loosens
-from sql.facts import Kind, Pin
+from sql.facts import Bypass, Isolation, Kind, Pin
 from sql.named import named
 from sql.reach import reach
 
@@ -54,6 +54,9 @@ _NOISY = frozenset(
         Kind.SAVEPOINT,
         Kind.RELEASE,
         Kind.ROLLBACK_TO,
+        Kind.SET_TRANSACTION,
+        Kind.SET_CONSTRAINTS,
+        Kind.LOCK,
         Kind.UNLISTEN,
         Kind.NOTIFY,
     )
@@ -61,6 +64,9 @@ _NOISY = frozenset(
 """Kinds that somebody wants to hear of."""
 
 _LISTS = frozenset(("pg_prepared_statements", "pg_prepared_statement"))
+
+_EACH_STATEMENT_ANEW = frozenset((None, Isolation.READ_UNCOMMITTED, Isolation.READ_COMMITTED))
+"""Isolation levels at which a statement sees what was committed when it began; None is the default (``_blocked``)."""
 
 _COPIES = frozenset((Kind.COPY_FROM, Kind.UNKNOWN, Kind.DO))
 """What may be answered by CopyInResponse; DO stands for texts that are too long to be parsed, too."""
@@ -73,6 +79,7 @@ class Known:
         "_looked",
         "_named",
         "arguments",
+        "begins_reading",
         "blind",
         "copies",
         "digest",
@@ -101,12 +108,14 @@ class Known:
             or facts.taints
             or facts.kind in _NOISY
             or facts.kind in _COPIES
-            or any(call.function.name == "pg_notify" for call in facts.functions)
+            or facts.bypass is Bypass.LOCKING
+            or any(call.function.name == "pg_notify" or "advisory" in call.function.name for call in facts.functions)
             or facts.statements
             or facts.prepared
             or self.loosens
             or self.shows
         )
+        self.begins_reading = facts.kind is Kind.BEGIN and facts.isolation in _EACH_STATEMENT_ANEW
         self.forgets = any(_forgets(part) for part in facts.statements or (facts,))
         # May it mean prepared statements? Or must it be looked at for what the server remembers, too: see draws.py.
         self.means = bool(facts.prepared) or self.forgets or facts.kind is Kind.UNKNOWN or self.shows

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sql.facts import Facts, SettingChange
 
 IDLE = 0x49
+IN_BLOCK = 0x54
 _UNNAMED = frozenset((Pin.TEMP_TABLE, Pin.UNKNOWN))
 """With these, any name may mean something of the session's own."""
 WEAR = frozenset((Pin.TEMP_TABLE, Pin.LOAD))
@@ -55,6 +56,7 @@ class Ledger:
         "ears",
         "loosened",
         "pins",
+        "reading",
         "taints",
     )
 
@@ -72,12 +74,14 @@ class Ledger:
         self.ears: Ears | None = None
         self.loosened = False  # something has been done that may have ended a pin: see unpin.py
         self.pins: set[Pin] = set()
+        self.reading = False  # a transaction is open that has only read so far: see inside.py
         self.taints = False
 
     # -- while messages go out ----------------------------------------------------------------------------------------
 
     def executes(self, turn: Turn, known: Known, judgement: Judgement, profile: Profile, user: str) -> None:
         """A statement that is not quiet is about to be sent, by this user with these settings."""
+        self.reading = False
         effects = turn.effects
         if effects is None:
             effects = turn.effects = Effects()
@@ -96,6 +100,7 @@ class Ledger:
         effects.commits = effects.commits or known.facts.can_commit
         effects.forgets = effects.forgets or known.forgets
         effects.ends = effects.ends or known.facts.ends
+        effects.begins = known.begins_reading
         effects.loosens = effects.loosens or known.loosens or effects.taints
         self._collect(effects, known.facts)
         for name in known.facts.vacates:
@@ -153,6 +158,8 @@ class Ledger:
         changed = False
         if effects is not None:
             self._running = max(0, self._running - 1)
+            alone = effects.begins and effects.statements == 1 and not self._running
+            self.reading = alone and status == IN_BLOCK and self.doubt is Doubt.NONE
             self._database.writing.discard(turn)
             if effects.blind:
                 (self._database.unjudged if status == IDLE else self._blind).update(effects.blind)

@@ -1,8 +1,8 @@
 """Reads: answered from the cache, or collected on their way down to be kept.
 
-Only a session at rest is served: nothing of it is in flight, no transaction is open, no pin holds a server. A
-simple Query with one statement, or one batch ``[Parse] Bind [Describe] Execute Sync`` of one portal without a row
-limit, may be a hit.
+Only a session at rest is served: nothing of it is in flight, no pin holds a server, and no transaction is open but one
+that has only read (see inside.py). A simple Query with one statement, or one batch ``[Parse] Bind [Describe] Execute
+Sync`` of one portal without a row limit, may be a hit.
 
 Looking up and writing happen without a pause in between. The stamp of a fill is captured before the query leaves; what
 comes back is kept only if it is the whole, undisturbed answer of one turn: no error, no notice, no changed setting.
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _header = Struct(">BI").unpack_from
 _READY = build.ready_for_query(b"I")
+_ENDS = (_READY, build.ready_for_query(b"T"))
 _PARSED = build.parse_complete()
 _BOUND = build.bind_complete()
 _PARSED_AND_BOUND = _PARSED + _BOUND
@@ -49,8 +50,11 @@ class Reader:
         self._cache = cache
         self._clock = clock
 
-    def simple(self, session: Session, data: bytes, end: int, now: float) -> bool:
-        """Answer a simple Query that is all there; if it cannot be, prepare the turn that will be sent."""
+    def simple(self, session: Session, data: bytes, end: int, now: float, ready: bytes = _READY) -> bool:
+        """Answer a simple Query that is all there; if it cannot be, prepare the turn that will be sent.
+
+        ``ready`` is the ReadyForQuery that ends the answer.
+        """
         view = session.view()
         text = read_text(data, end)
         if view is None or text is None:
@@ -66,13 +70,13 @@ class Reader:
         if session.uplink.statements:
             session.uplink.statements.pop(b"", None)  # as a simple Query does
         if entry.description is None:
-            session.transport.write(entry.body + _READY)
+            session.transport.write(entry.body + ready)
         else:
-            session.transport.write(entry.description + entry.body + _READY)
+            session.transport.write(entry.description + entry.body + ready)
         self._count(session, cast("Known", entry.note), text, now)
         return True
 
-    def batch(self, session: Session, data: bytes, end: int, now: float) -> bool:
+    def batch(self, session: Session, data: bytes, end: int, now: float, ready: bytes = _READY) -> bool:
         """The same for a batch of the extended protocol that ends with Sync at ``end``."""
         view = session.view()
         asked = None if view is None else _asked(session, data, end)
@@ -100,9 +104,9 @@ class Reader:
             place = session.profile.place
             session.uplink.statements[name] = held or session.pool.registry.intern(query, types, place)
         if described and entry.description is not None:
-            session.transport.write(head + entry.description + entry.body + _READY)
+            session.transport.write(head + entry.description + entry.body + ready)
         else:
-            session.transport.write(head + entry.body + _READY)
+            session.transport.write(head + entry.body + ready)
         self._count(session, cast("Known", entry.note), query, now)
         return True
 
@@ -154,7 +158,7 @@ class Reader:
             end = position + 1 + _header(data, position)[1]
             description = data[position:end]
             position = end
-        if data[-6:] != _READY:
+        if data[-6:] not in _ENDS:
             return
         body = data[position:-6]
         self._cache.fill(fill.key, fill.stamp, description, body, now - turn.sent, now, fill.ttl, turn.known)

@@ -21,6 +21,7 @@ from protocol.errors import RemoteProtocolError
 from proxy.downlink import Downlink
 from proxy.express import send_plain
 from proxy.inbox import EXTENDED, FAR, Inbox, batch_end
+from proxy.inside import answer_inside
 from proxy.ledger import Ledger
 from proxy.notify.ears import Ears, attend
 from proxy.parting import cancel_waiting, leave
@@ -123,6 +124,8 @@ class Session(asyncio.Protocol):
                         if self.waiting or self.inbox or self.closing:
                             return
                         continue
+                elif self.ledger.reading and not (data := answer_inside(self, data, server, now)):
+                    return
                 up, used, needed = self.uplink.forward(data, server)
                 if up:
                     (server.transport if self.ears is None else self.ears).write(up)
@@ -236,17 +239,9 @@ class Session(asyncio.Protocol):
         if turn is not None:
             now = self.clock()
             waited = now - turn.started
-            self.database.stats.finish(
-                self.database.counters,
-                turn.known.digest if turn.known is not None else None,
-                self.user,
-                self.application,
-                waited,
-                0.0,
-                waited,
-                Outcome.BYPASS,
-                error.sqlstate,
-            )
+            digest = turn.known.digest if turn.known is not None else None
+            who = (self.database.counters, digest, self.user, self.application)
+            self.database.stats.finish(*who, waited, 0.0, waited, Outcome.BYPASS, error.sqlstate)
         self.refuse(error.sqlstate, error.message, error.detail, counted=turn is not None)
 
     def query(self, known: Known, text: bytes, server: Server) -> Turn:
@@ -276,6 +271,7 @@ class Session(asyncio.Protocol):
             turn.text = text
         if partial:
             turn.fill = None
+            self.ledger.reading = False  # a portal stays open
         self._judge(turn, known, text)
         if known.facts.can_commit:
             self.ledger.before_send(turn, self.down.turns, may_commit=True)

@@ -52,6 +52,7 @@ class Effects:
     forgets: bool = False  # DISCARD ALL or DEALLOCATE ALL: prepared statements are gone
     commits: bool = False  # it holds a statement that may end the transaction it is in
     ends: bool = False  # it holds one that does
+    begins: bool = False  # the last that has an effect begins a transaction which may be answered from the cache
     savepoints: bool = False
     loosens: bool = False  # it holds a statement that may end the reason of a pin
     statements: int = 0

@@ -34,6 +34,7 @@ SCHEMA: Final = f"""
 CREATE TABLE canary (id int);
 CREATE TABLE reg (id int PRIMARY KEY, v bigint NOT NULL);
 INSERT INTO reg SELECT i, 0 FROM generate_series(1, {ROWS}) i;
+CREATE VIEW seen AS SELECT id, v FROM reg;
 CREATE TABLE bell (id int);
 CREATE TABLE unique_later (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO unique_later VALUES (1);
@@ -45,7 +46,7 @@ CREATE TRIGGER ring AFTER INSERT ON bell FOR EACH ROW EXECUTE FUNCTION rung();
 _SLOW: Final = "(SELECT count(*) FROM generate_series(1, 20000)) > 0"
 _READS: Final = (
     "SELECT id, v FROM reg",
-    "SELECT id, v FROM reg ORDER BY id",
+    "SELECT id, v FROM seen ORDER BY id",
     f"SELECT id, v FROM reg WHERE {_SLOW}",
     f"SELECT id, v FROM reg WHERE v >= 0 AND {_SLOW}",
 )
@@ -84,7 +85,7 @@ class Load:
 
     async def run(self, seconds: float, *, readers: int = 5, writers: int = 3, disasters: bool = True) -> None:
         """All of them at once; raises what one of them raised."""
-        shapes = (_simple, _extended, _executed, _block, _rush, _cte, _failing, _aborted)
+        shapes = (_simple, _extended, _executed, _block, _looking, _rush, _cte, _failing, _aborted)
         rare = (_function, _trigger, _two_phase)
         jobs = [self._again(self._reader(number), 0.0) for number in range(readers)]
         jobs += [self._again(self._writer(shapes, 20), 0.01) for _ in range(writers)]
@@ -116,11 +117,23 @@ class Load:
         async def read() -> None:
             async with self._target.wire() as wire:
                 for _ in range(200):
-                    await self._read(wire, number)
+                    if self._random.random() < 0.3:
+                        await self._read_in_block(wire, number)
+                    else:
+                        await self._read(wire, number)
                     if self._stop.is_set():
                         break
 
         return read
+
+    async def _read_in_block(self, wire: Wire, number: int) -> None:
+        """At READ COMMITTED every statement of it is a read like any other."""
+        for text in ("BEGIN", "", "", "", "COMMIT"):
+            if not text:
+                await self._read(wire, number)
+            elif errors := frames.errors(await wire.ask(frames.query(text))):
+                raise ConnectionResetError(errors[0])
+            self.judge.counts["block"] += not text
 
     async def _read(self, wire: Wire, number: int) -> None:
         row = self._random.randint(1, ROWS)
@@ -239,6 +252,18 @@ async def _block(wire: Wire, row: int) -> int:
     await asyncio.sleep(0.005)
     messages += await wire.ask(frames.query("COMMIT"))
     return _value(messages)
+
+
+async def _looking(wire: Wire, row: int) -> int:
+    """Reads before it writes, and sees what it has written."""
+    look = frames.query(f"SELECT v FROM reg WHERE id = {row}")
+    await wire.ask(frames.query("BEGIN"))
+    before = _value(await wire.ask(look))
+    value = _value(await wire.ask(frames.query(_update(row))))
+    if not before < value == (found := _value(await wire.ask(look))):
+        raise AssertionError(f"it read {before}, wrote {value} and read {found}")
+    _value([*await wire.ask(frames.query("COMMIT")), *await wire.ask(frames.query("SELECT 0"))])
+    return value
 
 
 async def _rush(wire: Wire, row: int) -> int:
