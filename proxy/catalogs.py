@@ -25,7 +25,7 @@ from cache.tags import write_tags
 from proxy.database import Database, split_path
 from sql.catalog import Catalog
 from sql.catalog_sql import PROBE, QUERIES
-from sql.views import NO_PATH
+from sql.views import CAREFULLY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -230,7 +230,7 @@ class CatalogKeeper:
     async def _load(self, connection: Any) -> None:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             about = await connection.fetchrow(_ABOUT)
-            await connection.execute(NO_PATH)
+            await connection.execute(CAREFULLY)
             epoch = str(await connection.fetchval(PROBE))
             rows = {name: await connection.fetch(text) for name, text in QUERIES.items()}
         if about["defaults"] != self._defaults:

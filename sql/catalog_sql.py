@@ -2,7 +2,7 @@
 
 All are for a session with read access to the system catalogs, which every role has, and for PostgreSQL 13 and
 later. Run QUERIES in one REPEATABLE READ READ ONLY transaction, together with PROBE, whose answer is the
-catalog's epoch; and after views.NO_PATH, so that definitions of views come with full names.
+catalog's epoch; and after views.CAREFULLY, so that definitions of views come with full names.
 
 Temporary relations are left out everywhere: they belong to one session, and would make the epoch change all
 day. "Of a user" means an OID from 16384 on; initdb's own objects are below.
@@ -29,9 +29,6 @@ SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        c.relpersistence::text AS persistence, c.relhasrules AS rules, c.relrowsecurity AS row_security
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')""",
-    "views": """
-SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) AS definition FROM pg_catalog.pg_class c
- WHERE c.relkind = 'v' AND c.relpersistence <> 't' AND c.oid >= 16384""",
     "columns": """
 SELECT a.attrelid AS relation, a.attname AS name, a.atttypid AS type
   FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -121,6 +118,9 @@ SELECT 'read' AS when, r.ev_class AS owner, d.refclassid::regclass::text AS clas
         CASE WHEN contypid <> 0 THEN contypid ELSE conrelid END, 'runs_sql', 0
   FROM pg_catalog.pg_constraint
  WHERE contype = 'c' AND pg_catalog.pg_get_constraintdef(oid) ~ '{RUNS_SQL}'""",
+    "views": """
+SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) AS definition FROM pg_catalog.pg_class c
+ WHERE c.relkind = 'v' AND c.relpersistence <> 't' AND c.oid >= 16384""",
 }
 
 

@@ -21,8 +21,12 @@ from .facts import Bypass, Facts, Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-NO_PATH: Final = "SET LOCAL search_path TO ''"
-"""To be run before the definitions are asked for, in the same transaction."""
+CAREFULLY: Final = "SET LOCAL search_path TO ''; SET LOCAL lock_timeout TO '50ms'"
+"""To be run before the definitions are asked for, in the same transaction.
+
+Printing a definition locks what it reads (ACCESS SHARE) until that transaction ends, and waits for whoever alters it.
+Who waited long might be part of a deadlock, and PostgreSQL might choose a client to end it.
+"""
 
 
 class Behind(NamedTuple):

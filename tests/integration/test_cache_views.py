@@ -12,6 +12,7 @@ from tests.integration.caching import Caching, rows
 from tests.integration.target import Target
 from tests.support import frames
 from tests.support.forebay import forebay_before
+from tests.support.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,3 +139,17 @@ async def test_a_temporary_table_does_not_come_between_a_view_and_its_table(cach
         assert await rows(other, "SELECT sum(v) FROM plain") == before
         assert await rows(other, "SELECT v FROM joined") == [("0",)]
         assert await caching.cached_rows(reader, "SELECT v FROM joined") == [("101",)]
+
+
+async def test_whoever_locks_a_table_of_a_view_is_not_waited_for(caching: Caching) -> None:
+    """Definitions are read with locks: they wait for nobody, so that no client is part of a deadlock with us."""
+    async with caching.target.wire() as reader, caching.target.wire() as other:
+        await caching.cached_rows(reader, "SELECT sum(v) FROM plain")
+        assert caching.target.forebay is not None
+        log = caching.target.forebay.log
+        with psycopg.connect(caching.direct) as direct:
+            direct.execute("LOCK TABLE u IN ACCESS EXCLUSIVE MODE")
+            assert not frames.errors(await other.ask(frames.query("CREATE TABLE made (id int)")))
+            await eventually(lambda: "lock timeout" in log())
+            direct.execute("LOCK TABLE t, child IN ACCESS EXCLUSIVE MODE NOWAIT")
+        await caching.cached_rows(reader, "SELECT sum(v) FROM plain")

@@ -8,7 +8,7 @@ import asyncpg
 
 from sql.catalog import Catalog
 from sql.catalog_sql import PROBE, QUERIES
-from sql.views import NO_PATH
+from sql.views import CAREFULLY
 
 if TYPE_CHECKING:
     from tests.support.postgres import Cluster
@@ -101,7 +101,7 @@ async def snapshot(cluster: Cluster, database: str) -> Catalog:
     connection: Any = await asyncpg.connect(cluster.dsn(database))
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(NO_PATH)
+            await connection.execute(CAREFULLY)
             epoch = await connection.fetchval(PROBE)
             rows = {name: await connection.fetch(query) for name, query in QUERIES.items()}
     finally:
