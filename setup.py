@@ -34,6 +34,7 @@ COMPILED = (
     "proxy/downlink.py",
     "proxy/express.py",
     "proxy/inbox.py",
+    "proxy/inside.py",
     "proxy/knowledge.py",
     "proxy/ledger.py",
     "proxy/parting.py",
